@@ -1,0 +1,336 @@
+// The slots of a map that owns its memory: two blocks from the map's allocator, one for the slots and one for
+// the vacancy index. Stores the allocator's own pointers and computes with raw ones, so that a map can live
+// in a shared-memory segment that each process sees at another address.
+//
+// Invariants:
+//  1. Slots [0, slot_count) are built; the rest of [0, capacity) is raw memory.
+//  2. `index_` begins with the buffer (buffer_limit(capacity) entries of 32 bits), then come the levels.
+//  3. With no capacity both pointers are null, and a map that was never used owns nothing.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "deferred_map/container/failure.hpp"
+#include "deferred_map/container/slot.hpp"
+#include "deferred_map/container/vacancy_index.hpp"
+#include "deferred_map/container/version.hpp"
+
+namespace dm::detail {
+
+/// The numbers of a map in its own memory. An arena's control block has the same members, and `vacant`
+/// besides.
+struct heap_control {
+  std::uint32_t slot_count = 0;
+  std::uint32_t occupied = 0;
+  std::uint32_t reserved = 0;
+  std::uint32_t retired = 0;
+  std::uint32_t generation_floor = 0;
+  std::uint32_t buffer_count = 0;
+};
+
+/// Offered by allocators that can grow a block where it is, so that no element moves.
+template <class Allocator>
+concept expands_in_place = requires(Allocator allocator,
+                                    typename std::allocator_traits<Allocator>::pointer block) {
+  { allocator.try_expand(block, std::size_t{}, std::size_t{}) } -> std::same_as<bool>;
+};
+
+/// Has a `construct` of its own, which may do more than call T's constructor.
+template <class Allocator, class T, class... A>
+concept constructs_itself = requires(Allocator allocator, T* place, A&&... args) {
+  allocator.construct(place, std::forward<A>(args)...);
+};
+
+template <class T, class Allocator>
+class heap_slots {
+ public:
+  static constexpr bool persistent = false;
+  static constexpr std::uint64_t slots_max = 0xffff'ffffu;
+
+  using slot_type = slot<T>;
+  using value_traits = typename std::allocator_traits<Allocator>::template rebind_traits<T>;
+  using value_allocator = typename value_traits::allocator_type;
+  using slot_traits = typename std::allocator_traits<Allocator>::template rebind_traits<slot_type>;
+  using slot_allocator = typename slot_traits::allocator_type;
+  using word_traits = typename std::allocator_traits<Allocator>::template rebind_traits<std::uint64_t>;
+  using word_allocator = typename word_traits::allocator_type;
+
+  heap_slots() requires(std::is_default_constructible_v<Allocator>) = default;
+  explicit heap_slots(const Allocator& allocator) noexcept : allocator_(allocator) {}
+
+  heap_slots(heap_slots&& other) noexcept : allocator_(std::move(other.allocator_)) { take(other); }
+
+  heap_slots(const heap_slots&) = delete;
+  heap_slots& operator=(const heap_slots&) = delete;
+
+  ~heap_slots() {
+    destroy_values();
+    deallocate(slots_, index_, capacity_);
+  }
+
+  slot_type* slots() const noexcept { return std::to_address(slots_); }
+  heap_control& control() noexcept { return control_; }
+  const heap_control& control() const noexcept { return control_; }
+  std::uint32_t capacity() const noexcept { return capacity_; }
+  const Allocator& allocator() const noexcept { return allocator_; }
+  Allocator& allocator() noexcept { return allocator_; }
+
+  std::uint32_t vacant() const noexcept {
+    return control_.slot_count - control_.occupied - control_.reserved - control_.retired;
+  }
+
+  vacancy_index index() noexcept { return view(std::to_address(index_), capacity_, control_.buffer_count); }
+  const std::uint64_t* taken_words() const noexcept { return words(std::to_address(index_), capacity_); }
+
+  /// Whether `construct` cannot throw. An allocator that builds values itself may: it can pass itself on, and
+  /// then even moving a value in may allocate.
+  template <class... A>
+  static constexpr bool constructs_nothrow =
+      std::is_nothrow_constructible_v<T, A...> && !constructs_itself<value_allocator, T, A...>;
+  template <class... A>
+  void construct(T* place, A&&... args) {
+    value_allocator allocator(allocator_);
+    value_traits::construct(allocator, place, std::forward<A>(args)...);
+  }
+  void destroy(T* place) noexcept {
+    value_allocator allocator(allocator_);
+    value_traits::destroy(allocator, place);
+  }
+
+  /// A value outside the slots, built and destroyed by the allocator as one inside is.
+  class loose_value {
+   public:
+    template <class... A>
+    explicit loose_value(heap_slots& slots, A&&... args) : slots_(slots) {
+      slots_.construct(std::addressof(value_), std::forward<A>(args)...);
+    }
+    loose_value(const loose_value&) = delete;
+    loose_value& operator=(const loose_value&) = delete;
+    ~loose_value() { slots_.destroy(std::addressof(value_)); }
+    T& get() noexcept { return value_; }
+
+   private:
+    heap_slots& slots_;
+    union {
+      T value_;
+    };
+  };
+
+  /// Makes the slot `slot_count` exist, vacant, and the last one. Requires: slot_count < capacity.
+  void append_vacant(std::uint32_t vacant_version) noexcept {
+    const std::uint32_t index = control_.slot_count;
+    slot_type* place = std::to_address(slots_) + index;
+    ::new (static_cast<void*>(place)) slot_type;
+    place->version = vacant_version;
+    if (index % 64 == 0) words(std::to_address(index_), capacity_)[index / 64] = vacancy_index::full_word;
+    control_.slot_count = index + 1;
+  }
+
+  /// Forgets the slots from `slot_count` on. Requires: they are vacant, and the caller rebuilds the index.
+  void drop_slots(std::uint32_t slot_count) noexcept { control_.slot_count = slot_count; }
+
+  bool grows_in_place(std::uint64_t slots_needed) {
+    return slots_needed <= capacity_ ||
+           (expands_in_place<slot_allocator> && try_expand(next_capacity(slots_needed)));
+  }
+
+  /// Room for `slots_needed` slots at least, with amortised growth. If it throws, nothing has changed.
+  void grow(std::uint64_t slots_needed) {
+    if (slots_needed > slots_max) fail::too_many_slots();
+    const std::uint32_t wanted = next_capacity(slots_needed);
+    if constexpr (expands_in_place<slot_allocator>)
+      if (try_expand(wanted)) return;
+    move_to(wanted);
+  }
+
+  /// Exactly `capacity` slots. Requires: capacity >= slot_count. If it throws, nothing has changed.
+  void set_capacity(std::uint32_t capacity) {
+    if (capacity == capacity_) return;
+    if (capacity == 0) {
+      deallocate(std::exchange(slots_, nullptr), std::exchange(index_, nullptr), std::exchange(capacity_, 0));
+      control_.buffer_count = 0;
+      return;
+    }
+    if (capacity > capacity_ && try_expand(capacity)) return;
+    move_to(capacity);
+  }
+
+  /// Takes everything from `other`, which must not own the same memory, and leaves it empty. This map is
+  /// empty.
+  void take(heap_slots& other) noexcept {
+    slots_ = std::exchange(other.slots_, nullptr);
+    index_ = std::exchange(other.index_, nullptr);
+    capacity_ = std::exchange(other.capacity_, 0);
+    control_ = std::exchange(other.control_, {});
+  }
+
+  void swap_contents(heap_slots& other) noexcept {
+    std::swap(slots_, other.slots_);
+    std::swap(index_, other.index_);
+    std::swap(capacity_, other.capacity_);
+    std::swap(control_, other.control_);
+  }
+
+  /// Destroys all values and gives the memory back. Generations are lost: only for a map about to be
+  /// replaced.
+  void reset() noexcept {
+    destroy_values();
+    deallocate(std::exchange(slots_, nullptr), std::exchange(index_, nullptr), std::exchange(capacity_, 0));
+    control_ = {};
+  }
+
+ private:
+  using slot_pointer = typename slot_traits::pointer;
+  using word_pointer = typename word_traits::pointer;
+
+  static constexpr std::uint32_t buffer_limit(std::uint32_t capacity) noexcept {
+    return std::min(capacity, vacancy_index::buffer_limit_max);
+  }
+  static constexpr std::uint32_t buffer_words(std::uint32_t capacity) noexcept {
+    return (buffer_limit(capacity) + 1) / 2;
+  }
+  static std::uint64_t* words(std::uint64_t* block, std::uint32_t capacity) noexcept {
+    return block + buffer_words(capacity);
+  }
+  static std::uint32_t* buffer(std::uint64_t* block) noexcept {
+    // These words are only ever used as 32-bit entries, from their allocation on.
+    return reinterpret_cast<std::uint32_t*>(block);
+  }
+  static vacancy_index view(std::uint64_t* block, std::uint32_t capacity,
+                            std::uint32_t& buffer_count) noexcept {
+    return {words(block, capacity), capacity, buffer(block), buffer_limit(capacity), buffer_count};
+  }
+  static std::size_t block_words(std::uint32_t capacity) noexcept {
+    return buffer_words(capacity) + static_cast<std::size_t>(index_shape(capacity).words_total);
+  }
+
+  std::uint32_t next_capacity(std::uint64_t slots_needed) const noexcept {
+    const std::uint64_t doubled = std::max<std::uint64_t>(std::uint64_t{capacity_} * 2, 4);
+    return static_cast<std::uint32_t>(std::min(std::max(doubled, slots_needed), slots_max));
+  }
+
+  void deallocate(slot_pointer slots, word_pointer index, std::uint32_t capacity) noexcept {
+    if (capacity == 0) return;
+    slot_allocator slot_memory(allocator_);
+    word_allocator word_memory(allocator_);
+    slot_traits::deallocate(slot_memory, slots, capacity);
+    word_traits::deallocate(word_memory, index, block_words(capacity));
+  }
+
+  void destroy_values() noexcept {
+    if constexpr (!std::is_trivially_destructible_v<T>) {
+      slot_type* all = slots();
+      for (std::uint32_t i = 0; i < control_.slot_count; ++i)
+        if (version::is_occupied(all[i].version)) destroy(std::addressof(all[i].value));
+    }
+  }
+
+  /// A new index block for `capacity` slots that says what the present one says.
+  word_pointer new_index(std::uint32_t capacity, std::uint32_t& buffer_count) {
+    word_allocator word_memory(allocator_);
+    const word_pointer block = word_traits::allocate(word_memory, block_words(capacity));
+    std::uint64_t* raw = std::to_address(block);
+    view(raw, capacity, buffer_count).rebuild(taken_words(), control_.slot_count, capacity);
+    // What is in the buffer stays there; a smaller buffer was emptied by the caller.
+    if (control_.buffer_count != 0)
+      std::copy_n(buffer(std::to_address(index_)), control_.buffer_count, buffer(raw));
+    buffer_count = control_.buffer_count;
+    return block;
+  }
+
+  bool try_expand([[maybe_unused]] std::uint32_t capacity) {
+    if constexpr (expands_in_place<slot_allocator>) {
+      if (capacity_ == 0) return false;
+      std::uint32_t buffer_count = 0;
+      const word_pointer block = new_index(capacity, buffer_count);
+      slot_allocator slot_memory(allocator_);
+      if (!slot_memory.try_expand(slots_, std::size_t{capacity_}, std::size_t{capacity})) {
+        word_allocator word_memory(allocator_);
+        word_traits::deallocate(word_memory, block, block_words(capacity));
+        return false;
+      }
+      word_allocator word_memory(allocator_);
+      word_traits::deallocate(word_memory, std::exchange(index_, block), block_words(capacity_));
+      capacity_ = capacity;
+      return true;
+    }
+    return false;
+  }
+
+  /// Moves everything to new blocks for `capacity` slots: built beside the old ones, then switched.
+  void move_to(std::uint32_t capacity) {
+    // A buffer that would not fit is emptied first; the bitmap says the same.
+    if (capacity_ != 0 && control_.buffer_count > buffer_limit(capacity)) index().spill_all();
+    slot_allocator slot_memory(allocator_);
+    pending blocks{*this, capacity, slot_traits::allocate(slot_memory, capacity)};
+    std::uint32_t buffer_count = 0;
+    blocks.index = new_index(capacity, buffer_count);
+    blocks.has_index = true;
+    relocate(slots(), std::to_address(blocks.slots), blocks.built);
+    destroy_values();
+    deallocate(slots_, index_, capacity_);
+    slots_ = blocks.slots;
+    index_ = blocks.index;
+    capacity_ = capacity;
+    control_.buffer_count = buffer_count;
+    blocks.owner = nullptr;
+  }
+
+  /// New blocks until they are switched to; if building them throws, undone.
+  struct pending {
+    heap_slots* owner;
+    std::uint32_t capacity;
+    slot_pointer slots;
+    word_pointer index{};
+    bool has_index = false;
+    std::uint32_t built = 0;
+
+    pending(heap_slots& map, std::uint32_t slots_wanted, slot_pointer block)
+        : owner(&map), capacity(slots_wanted), slots(block) {}
+    pending(const pending&) = delete;
+    pending& operator=(const pending&) = delete;
+    ~pending() {
+      if (owner == nullptr) return;
+      slot_type* raw = std::to_address(slots);
+      for (std::uint32_t i = 0; i < built; ++i)
+        if (version::is_occupied(raw[i].version)) owner->destroy(std::addressof(raw[i].value));
+      slot_allocator slot_memory(owner->allocator_);
+      word_allocator word_memory(owner->allocator_);
+      slot_traits::deallocate(slot_memory, slots, capacity);
+      if (has_index) word_traits::deallocate(word_memory, index, block_words(capacity));
+    }
+  };
+
+  void relocate(slot_type* from, slot_type* to, std::uint32_t& built) {
+    const std::uint32_t count = control_.slot_count;
+    if constexpr (std::is_trivially_copyable_v<T>) {
+      // Whole slots at once, vacant ones too: the bytes of a slot are all there is to it.
+      if (count != 0)
+        std::memcpy(static_cast<void*>(to), static_cast<const void*>(from),
+                    std::size_t{count} * sizeof(slot_type));
+      built = count;
+    } else {
+      for (; built < count; ++built) {
+        ::new (static_cast<void*>(to + built)) slot_type;
+        if (version::is_occupied(from[built].version))
+          construct(std::addressof(to[built].value), std::move_if_noexcept(from[built].value));
+        to[built].version = from[built].version;
+      }
+    }
+  }
+
+  slot_pointer slots_{};
+  std::uint32_t capacity_ = 0;
+  heap_control control_;
+  word_pointer index_{};
+  [[no_unique_address]] Allocator allocator_;
+};
+
+}  // namespace dm::detail

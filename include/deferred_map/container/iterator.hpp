@@ -1,0 +1,151 @@
+// Walking a map: a word of the bitmap at a time, so that empty slots cost a 64th of a step each.
+#pragma once
+
+#include <bit>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <type_traits>
+
+#include "deferred_map/container/version.hpp"
+#include "deferred_map/key.hpp"
+
+namespace dm {
+
+template <class T, class Key, class Allocator>
+class deferred_map;
+
+/// What a map's iterator points at: `for (auto [key, value] : map)`.
+template <class Key, class T>
+struct entry {
+  Key key;
+  T& value;
+};
+
+namespace detail {
+
+enum class yields { entries, keys, values };
+
+/// A forward iterator over the occupied slots, in slot order. `Map` is a deferred_map, const or not.
+///
+/// Holds a copy of the bits of the word it is in, so slots filled in that word after it got there may be
+/// missed; erased ones are not visited. Growth does not invalidate it: it knows indices, not addresses.
+template <class Map, yields What>
+class slot_iterator {
+  using key_type = typename Map::key_type;
+  using mapped =
+      std::conditional_t<std::is_const_v<Map>, const typename Map::mapped_type, typename Map::mapped_type>;
+  static constexpr std::uint32_t end_index = 0xffff'ffffu;
+
+ public:
+  using reference = std::conditional_t<What == yields::entries, entry<key_type, mapped>,
+                                       std::conditional_t<What == yields::keys, key_type, mapped&>>;
+  using value_type = std::conditional_t<What == yields::values, std::remove_const_t<mapped>, reference>;
+  using difference_type = std::ptrdiff_t;
+  using iterator_concept = std::forward_iterator_tag;
+  using iterator_category =
+      std::conditional_t<What == yields::values, std::forward_iterator_tag, std::input_iterator_tag>;
+
+  /// `operator->` of an iterator whose reference is a temporary.
+  struct arrow {
+    reference held;
+    reference* operator->() noexcept { return std::addressof(held); }
+  };
+  using pointer = std::conditional_t<What == yields::values, mapped*, arrow>;
+
+  slot_iterator() noexcept = default;
+
+  /// A const iterator from a mutable one.
+  template <class Other>
+  requires(std::is_const_v<Map>&& std::is_same_v<const Other, Map> && !std::is_const_v<Other>)
+      slot_iterator(const slot_iterator<Other, What>& other)
+  noexcept : map_(other.map_), index_(other.index_), base_(other.base_), bits_(other.bits_) {}
+
+  reference operator*() const noexcept {
+    auto& slot = map_->storage_.slots()[index_];
+    if constexpr (What == yields::values)
+      return slot.value;
+    else if constexpr (What == yields::keys)
+      return key_access::make<key_type>(index_, slot.version);
+    else
+      return {key_access::make<key_type>(index_, slot.version), slot.value};
+  }
+  pointer operator->() const noexcept {
+    if constexpr (What == yields::values)
+      return std::addressof(**this);
+    else
+      return arrow{**this};
+  }
+
+  slot_iterator& operator++() noexcept {
+    find_occupied();
+    return *this;
+  }
+  slot_iterator operator++(int) noexcept {
+    slot_iterator before = *this;
+    ++*this;
+    return before;
+  }
+
+  friend bool operator==(const slot_iterator& a, const slot_iterator& b) noexcept {
+    return a.index_ == b.index_;
+  }
+
+ private:
+  template <class, class, class>
+  friend class dm::deferred_map;
+  template <class, yields>
+  friend class slot_iterator;
+
+  /// At the first occupied slot at or behind `index`, or at the end.
+  slot_iterator(Map* map, std::uint32_t index) noexcept : map_(map), index_(index), base_(index / 64 * 64) {
+    if (index == end_index) return;
+    bits_ = load_word() & ~std::uint64_t{0} << index % 64;
+    find_occupied();
+  }
+
+  /// At slot `index`, which is occupied whatever the bitmap says.
+  static slot_iterator at_slot(Map* map, std::uint32_t index) noexcept {
+    slot_iterator it;
+    it.map_ = map;
+    it.index_ = index;
+    it.base_ = index / 64 * 64;
+    it.bits_ = it.load_word() & ~std::uint64_t{1} << index % 64;
+    return it;
+  }
+
+  /// The taken bits of the word that begins at slot `base_`, without those behind the last slot.
+  std::uint64_t load_word() const noexcept {
+    const std::uint64_t slot_count = map_->storage_.control().slot_count;
+    if (base_ >= slot_count) return 0;
+    const std::uint64_t bits = map_->storage_.taken_words()[base_ / 64];
+    return slot_count - base_ < 64 ? bits & ((std::uint64_t{1} << (slot_count - base_)) - 1) : bits;
+  }
+
+  void find_occupied() noexcept {
+    for (;;) {
+      while (bits_ == 0) {
+        base_ += 64;
+        if (base_ >= map_->storage_.control().slot_count) {
+          index_ = end_index;
+          return;
+        }
+        bits_ = load_word();
+      }
+      index_ = static_cast<std::uint32_t>(base_) + static_cast<std::uint32_t>(std::countr_zero(bits_));
+      bits_ &= bits_ - 1;
+      // A taken slot may also be reserved, retired, or wait in the vacancy buffer.
+      if (version::is_occupied(map_->storage_.slots()[index_].version)) return;
+    }
+  }
+
+  Map* map_ = nullptr;
+  std::uint32_t index_ = end_index;
+  std::uint64_t base_ = 0;  // the first slot of the word the walk is in
+  std::uint64_t bits_ = 0;  // the slots of that word still to be looked at
+};
+
+}  // namespace detail
+}  // namespace dm

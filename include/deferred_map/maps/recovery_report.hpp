@@ -1,0 +1,41 @@
+// What opening an arena found and did, in numbers and in words.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "deferred_map/arena/arena.hpp"
+
+namespace dm {
+
+/// `mapped_map::recovery()`: how the file had been left, and what was done about it.
+struct recovery_report {
+  recovery_outcome outcome = recovery_outcome::clean;
+  std::uint32_t slots_examined = 0;
+  std::uint32_t reserved_given_back = 0;  ///< slots whose handles died with their process
+  std::uint32_t updates_finished = 0;     ///< an `update` that was committed but not yet copied into its slot
+  std::uint32_t impossible_mended = 0;    ///< by salvage: slots whose version no history leaves, now vacant
+  std::uint32_t killed_pid = 0;           ///< who had it open; 0 where it was closed
+  std::string killed_program;
+  std::int64_t duration_ns = 0;
+
+  /// One sentence for people.
+  std::string to_string() const;
+};
+
+namespace detail {
+
+/// Keeps the report in the arena, where dm-inspect finds it.
+void record(arena& arena, const recovery_report& report);
+
+/// Whether a process that was killed left more to mend than nothing. Cost: constant.
+bool needs_recovery(const control_block& control) noexcept;
+
+[[noreturn]] void refuse_impossible_version(const arena& arena, std::uint32_t slot);
+[[noreturn]] void refuse_unsound(const arena& arena, const std::string& fault);
+[[noreturn]] void refuse_writing(const arena* arena);
+
+std::int64_t monotonic_ns() noexcept;
+
+}  // namespace detail
+}  // namespace dm

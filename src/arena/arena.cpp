@@ -1,0 +1,420 @@
+#include "deferred_map/arena/arena.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <boost/interprocess/mapped_region.hpp>
+#include <cstring>
+#include <vector>
+
+#include "deferred_map/format/index_layout.hpp"
+#include "posix_file.hpp"
+
+namespace dm {
+namespace {
+
+namespace bip = boost::interprocess;
+
+constexpr std::uint64_t address_space_default = std::uint64_t{64} << 30;
+constexpr std::uint64_t growth_bytes_min = std::uint64_t{64} << 10;
+constexpr std::uint64_t growth_bytes_max = std::uint64_t{256} << 20;
+
+constexpr std::uint64_t page_floor(std::uint64_t bytes) noexcept {
+  return bytes / arena_page_bytes * arena_page_bytes;
+}
+constexpr std::uint64_t page_ceil(std::uint64_t bytes) noexcept {
+  return page_floor(bytes + arena_page_bytes - 1);
+}
+
+/// What boost::interprocess::mapped_region asks of a thing to be mapped. Ours, so that how the file is
+/// opened, locked and grown stays with us.
+class mappable {
+ public:
+  explicit mappable(int descriptor) noexcept : descriptor_(descriptor) {}
+  bip::mapping_handle_t get_mapping_handle() const noexcept { return {descriptor_, false}; }
+  bip::mode_t get_mode() const noexcept { return bip::read_write; }
+
+ private:
+  int descriptor_;
+};
+
+/// Keeps the compiler from moving stores across; a killed process leaves its stores in program order.
+void order_stores() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+void require(bool met, const std::filesystem::path& path, const std::string& otherwise) {
+  if (!met) throw error(errc::bad_options, path, otherwise);
+}
+
+void require_no_fault(const std::optional<fault>& found, const std::filesystem::path& path) {
+  if (found) throw error(found->code, path, found->message);
+}
+
+void check_type(const arena_header& header, std::span<const std::byte> schema_bytes, arena_kind kind,
+                const stored_type& type, const std::filesystem::path& path) {
+  if (header.kind != static_cast<std::uint32_t>(kind))
+    throw error(errc::wrong_kind, path,
+                std::string("this arena was made by ") + to_string(static_cast<arena_kind>(header.kind)) +
+                    " and cannot be opened by " + to_string(kind) + ". Open it with what made it");
+  const schema_result found = decode(schema_bytes, header.value_size_bytes);
+  if (!found)
+    throw error(errc::damaged, path,
+                "this arena is damaged: its schema cannot be read (" + found.reason + ")");
+  if (const auto difference = first_difference(*found.value, type.description))
+    throw error(errc::type_mismatch, path,
+                "this arena holds another type than the program asks for: " + *difference +
+                    ". Nothing was changed. Open it with the type it was made with");
+  if (header.schema_version != type.schema_version)
+    throw error(errc::type_mismatch, path,
+                "this arena holds schema version " + std::to_string(header.schema_version) + " of '" +
+                    header.type_name.data() + "', the program has version " +
+                    std::to_string(type.schema_version));
+  const slot_layout& slot = type.slot;
+  if (header.slot_stride_bytes != slot.stride_bytes || header.value_offset != slot.value_offset ||
+      header.value_size_bytes != slot.value_size_bytes || header.value_align_bytes != slot.value_align_bytes)
+    throw error(errc::type_mismatch, path,
+                "this arena's slots have " + std::to_string(header.slot_stride_bytes) +
+                    " bytes with a value of " + std::to_string(header.value_size_bytes) + " aligned to " +
+                    std::to_string(header.value_align_bytes) + ", the program's have " +
+                    std::to_string(slot.stride_bytes) + ", " + std::to_string(slot.value_size_bytes) +
+                    " and " + std::to_string(slot.value_align_bytes));
+}
+
+left_as how_it_was_left(const control_block& control) {
+  // After another start of the machine only what was synced counts; within one, what was closed.
+  if (control.boot_id != posix::boot_id())
+    return control.synced != 0 && control.synced == control.checksum() ? left_as::closed
+                                                                       : left_as::machine_stopped;
+  if (control.recovering == recovering_salvage) return left_as::machine_stopped;
+  return control.closed != 0 ? left_as::closed : left_as::killed;
+}
+
+}  // namespace
+
+struct arena::state {
+  posix::file file;
+  arena_header header;
+  arena_options options;
+  arena_access access = arena_access::read_write;
+  left_as found = left_as::closed;
+  std::uint32_t last_owner_pid = 0;
+  std::string last_owner_program;
+  bip::mapped_region region;
+  std::byte* base = nullptr;
+
+  void map(bip::mode_t mode, std::uint64_t size_bytes) {
+    try {
+#ifdef MAP_NORESERVE
+      // A private mapping of the whole file must not be counted against the machine's memory.
+      region = bip::mapped_region(mappable(file.descriptor()), mode, 0, size_bytes, nullptr,
+                                  mode == bip::copy_on_write ? MAP_NORESERVE : bip::default_map_options);
+#else
+      region = bip::mapped_region(mappable(file.descriptor()), mode, 0, size_bytes);
+#endif
+    } catch (const bip::interprocess_exception& e) {
+      throw error(std::error_code(e.get_native_error(), std::generic_category()), file.path(),
+                  "mapping " + std::to_string(size_bytes) + " bytes of address space failed: " + e.what() +
+                      ". Give a smaller max_slots, or raise the limit (ulimit -v)");
+    }
+    base = static_cast<std::byte*>(region.get_address());
+  }
+};
+
+arena::arena(std::unique_ptr<state> state) noexcept : state_(std::move(state)) {}
+arena::~arena() = default;
+
+const std::filesystem::path& arena::path() const noexcept { return state_->file.path(); }
+const arena_header& arena::header() const noexcept { return state_->header; }
+bool arena::writable() const noexcept { return state_->access == arena_access::read_write; }
+left_as arena::found() const noexcept { return state_->found; }
+std::uint32_t arena::last_owner_pid() const noexcept { return state_->last_owner_pid; }
+std::string arena::last_owner_program() const { return state_->last_owner_program; }
+
+// The one place where bytes of the mapping become numbers: the file was checked to have them there.
+control_block& arena::control() noexcept {
+  return *reinterpret_cast<control_block*>(state_->base + state_->header.control_offset);
+}
+std::byte* arena::slots() noexcept { return state_->base + state_->header.slots_offset; }
+std::uint64_t* arena::index_words() noexcept {
+  return reinterpret_cast<std::uint64_t*>(state_->base + state_->header.index_offset);
+}
+std::byte* arena::scratch() noexcept { return state_->base + state_->header.scratch_offset; }
+
+std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_kind kind,
+                                     const stored_type& type, const arena_options& options) {
+  require(!path.empty(), path, "an arena needs a path");
+  require(options.max_slots <= 0xffff'ffffu, path,
+          "max_slots is at most 2^32 - 1, a key has 32 bits for the slot");
+  require((options.permissions & ~0777u) == 0, path, "permissions are an access mode such as 0600");
+  const std::uint64_t slots_max =
+      options.max_slots != 0 ? options.max_slots : slots_in(address_space_default, type.slot);
+  require(options.reserve_slots <= slots_max, path,
+          "reserve_slots is " + std::to_string(options.reserve_slots) + ", but there can be at most " +
+              std::to_string(slots_max) + " slots (max_slots)");
+
+  const std::vector<std::byte> encoded = encode(type.description);
+  auto made = std::make_unique<state>();
+  made->options = options;
+  made->header = make_header(kind, type.slot, slots_max, type.description.fields.front().type_name,
+                             type.schema_version, encoded);
+  arena_header& header = made->header;
+  std::vector<std::byte> head(header.control_offset);
+  std::copy(encoded.begin(), encoded.end(), head.begin() + static_cast<std::ptrdiff_t>(header.schema_offset));
+  posix::random_bytes(header.uuid);
+  header.uuid[6] = static_cast<std::uint8_t>((header.uuid[6] & 0x0f) | 0x40);
+  header.uuid[8] = static_cast<std::uint8_t>((header.uuid[8] & 0x3f) | 0x80);
+  header.created_unix_ns = posix::now_unix_ns();
+  seal(header, std::span(head).subspan(sizeof(arena_header)));
+  std::memcpy(head.data(), &header, sizeof header);
+
+  made->file = posix::file::create_unnamed(path, options.permissions);
+  // Locked before it has a name: nobody else can have it open before us.
+  if (!made->file.try_lock(posix::lock_mode::exclusive))
+    throw error(errc::in_use, path, "a file that was just made is locked already");
+  made->file.allocate(0, header.index_offset);
+  made->file.write_all(0, head);
+  control_block empty;
+  empty.boot_id = posix::boot_id();
+  empty.closed = empty.checksum();
+  empty.synced = empty.closed;
+  made->file.write_all(header.control_offset, std::as_bytes(std::span(&empty, 1)));
+  made->file.set_size(header.slots_offset);
+  made->map(bip::read_write, header.file_size_for(slots_max));
+
+  std::unique_ptr<arena> opened(new arena(std::move(made)));
+  state& s = *opened->state_;
+  if (options.reserve_slots != 0) {
+    opened->allocate_for(0, options.reserve_slots);
+    opened->control().capacity = static_cast<std::uint32_t>(options.reserve_slots);
+    opened->control().closed = opened->control().synced = opened->control().checksum();
+  }
+  // Under its name only when complete, and complete on the disk too: a name that survives a power failure
+  // leads to an arena.
+  s.file.sync();
+  s.file.give_name();
+  s.file.sync_directory();
+  return opened;
+}
+
+std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind kind,
+                                   const stored_type& type, const arena_options& options,
+                                   arena_access access) {
+  require(!path.empty(), path, "an arena needs a path");
+  auto opening = std::make_unique<state>();
+  state& s = *opening;
+  s.options = options;
+  s.access = access;
+  s.file = posix::file::open(path, access == arena_access::read_write);
+
+  // The header never changes, so it can be looked at before the lock is had, and a file that is no arena is
+  // not even locked.
+  std::array<std::byte, sizeof(arena_header)> head{};
+  const std::size_t head_size = s.file.read_some(0, head);
+  require_no_fault(check_header(std::span(head).first(head_size)), path);
+  std::memcpy(&s.header, head.data(), sizeof s.header);
+  std::vector<std::byte> schema_region(std::min(s.header.control_offset, s.file.size_bytes()) -
+                                       sizeof(arena_header));
+  schema_region.resize(s.file.read_some(sizeof(arena_header), schema_region));
+  require_no_fault(check_schema_region(s.header, schema_region), path);
+  check_type(s.header, std::span(schema_region).first(s.header.schema_size_bytes), kind, type, path);
+
+  if (!s.file.try_lock(access == arena_access::read_write ? posix::lock_mode::exclusive
+                                                          : posix::lock_mode::shared)) {
+    const std::string holders = posix::lock_holders(s.file);
+    throw error(
+        errc::in_use, path,
+        "this arena is in use by " + (holders.empty() ? "a process that cannot be seen from here" : holders) +
+            (access == arena_access::read_write ? ". One process at a time may open it for writing"
+                                                : ". It cannot be read while it is open for writing") +
+            "; dm-inspect can look at it all the same");
+  }
+
+  const std::uint64_t file_size = s.file.size_bytes();
+  control_block control;
+  const std::size_t control_size =
+      s.file.read_some(s.header.control_offset, std::as_writable_bytes(std::span(&control, 1)));
+  if (control_size != sizeof control || file_size < s.header.slots_offset)
+    throw error(errc::damaged, path,
+                "this arena is damaged: it was cut short: its slots begin at byte " +
+                    std::to_string(s.header.slots_offset) + ", and it has " + std::to_string(file_size) +
+                    " bytes");
+  s.found = how_it_was_left(control);
+  s.last_owner_pid = control.owner_pid;
+  s.last_owner_program.assign(control.owner_program,
+                              ::strnlen(control.owner_program, sizeof control.owner_program));
+  if (s.found == left_as::machine_stopped) {
+    if (!options.salvage)
+      throw error(
+          errc::unclean_after_reboot, path,
+          "this arena was open when the machine stopped, and what of it had reached the disk by then may be "
+          "of "
+          "different moments. Nothing was changed. Restore a copy, or open it with salvage to keep what "
+          "can be kept");
+  } else {
+    require_no_fault(check_control(s.header, control, file_size), path);
+  }
+
+  if (access == arena_access::read_write)
+    s.map(bip::read_write, s.header.file_size_for(s.header.slots_max));
+  else if (s.found == left_as::closed)
+    s.map(bip::read_only, file_size);
+  else
+    s.map(bip::copy_on_write, file_size);  // recovery works on a private copy of the pages it touches
+
+  std::unique_ptr<arena> opened(new arena(std::move(opening)));
+  if (access == arena_access::read_write && s.found != left_as::machine_stopped) {
+    // A copy made by tools that leave out runs of zeros has holes, where a store on a full disk would be
+    // SIGBUS.
+    const std::uint64_t slots_end = s.header.file_size_for(control.capacity);
+    if (s.file.allocated_bytes() < s.header.index_offset + (slots_end - s.header.slots_offset)) {
+      s.file.allocate(0, s.header.index_offset);
+      opened->allocate_for(0, control.capacity);
+    }
+  }
+  return opened;
+}
+
+void arena::begin_use() {
+  if (!writable()) return;
+  control_block& c = control();
+  // From the first store on, a kill leaves: this boot and closed, which is true; then not closed with nothing
+  // under way, which is true. `synced` goes last and its going is waited for: until then the disk still has
+  // the state it vouches for, whichever of these stores have reached it.
+  c.boot_id = posix::boot_id();
+  order_stores();
+  c.closed = 0;
+  order_stores();
+  c.opened_unix_ns = posix::now_unix_ns();
+  c.owner_pid = posix::process_id();
+  std::memset(c.owner_program, 0, sizeof c.owner_program);
+  posix::process_name().copy(c.owner_program, sizeof c.owner_program - 1);
+  if (c.synced != 0) {
+    c.synced = 0;
+    order_stores();
+    state_->file.sync();
+  }
+}
+
+/// Real blocks for the slots [slots_before, slots) and the index words that stand for them.
+void arena::allocate_for(std::uint64_t slots_before, std::uint64_t slots) {
+  if (slots == 0) return;
+  const arena_header& header = state_->header;
+  const index_levels levels(header.slots_max);
+  std::uint64_t before = slots_before;
+  std::uint64_t after = slots;
+  for (std::uint32_t level = 0; level < levels.levels; ++level) {
+    before = (before + 63) / 64;  // words of this level
+    after = std::max<std::uint64_t>((after + 63) / 64, 1);
+    const std::uint64_t from = header.index_offset + (levels.offset[level] + before) * sizeof(std::uint64_t);
+    const std::uint64_t to = header.index_offset + (levels.offset[level] + after) * sizeof(std::uint64_t);
+    // The page in which the words so far end has its block, unless there were none.
+    const std::uint64_t begin = before == 0 ? page_floor(from) : page_ceil(from);
+    if (begin < to) state_->file.allocate(begin, page_ceil(to) - begin);
+  }
+  const std::uint64_t from = page_floor(header.slots_offset + slots_before * header.slot_stride_bytes);
+  state_->file.allocate(from, header.file_size_for(slots) - from);
+}
+
+void arena::expand(std::uint64_t slots) {
+  control_block& c = control();
+  const arena_header& header = state_->header;
+  if (slots <= c.capacity) return;
+  if (slots > header.slots_max)
+    throw error(
+        errc::full, path(),
+        "this arena holds at most " + std::to_string(header.slots_max) +
+            " slots, as fixed when it was made (max_slots), and all are taken. Remove values, or make a "
+            "larger arena");
+  const std::uint64_t now_bytes = std::uint64_t{c.capacity} * header.slot_stride_bytes;
+  const std::uint64_t step = std::clamp(now_bytes / 4, growth_bytes_min, growth_bytes_max);
+  const std::uint64_t wanted =
+      std::min(std::max((now_bytes + step) / header.slot_stride_bytes, slots), header.slots_max);
+  const std::uint64_t size_before = state_->file.size_bytes();
+  std::uint64_t got = wanted;
+  try {
+    allocate_for(c.capacity, wanted);
+  } catch (const error& e) {
+    // The file system may have made the file longer before it gave up. Our capacity is what the control block
+    // says, but the blocks belong to others.
+    state_->file.set_size(size_before);
+    if (e.code() != errc::full || wanted == slots) throw;
+    try {
+      allocate_for(c.capacity, slots);  // no head start, then: just what is needed
+    } catch (const error&) {
+      state_->file.set_size(size_before);
+      throw;
+    }
+    got = slots;
+  }
+  order_stores();
+  c.capacity = static_cast<std::uint32_t>(got);
+  order_stores();
+}
+
+void arena::truncate(std::uint64_t slots) {
+  if (!writable()) return;
+  control_block& c = control();
+  const arena_header& header = state_->header;
+  slots = std::max<std::uint64_t>(slots, c.slot_count);
+  if (slots >= c.capacity) return;
+  c.capacity = static_cast<std::uint32_t>(slots);
+  order_stores();  // from here on nobody looks behind `slots`
+  state_->file.set_size(header.file_size_for(slots));
+}
+
+void arena::salvage_bounds() {
+  control_block& c = control();
+  const arena_header& header = state_->header;
+  const std::uint64_t in_file = (state_->file.size_bytes() - header.slots_offset) / header.slot_stride_bytes;
+  const std::uint64_t capacity = std::min(in_file, header.slots_max);
+  if (writable()) allocate_for(0, capacity);
+  // The count may be older than the slots: what has a version was used.
+  std::uint64_t used = capacity;
+  const auto version_of = [&](std::uint64_t slot) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, slots() + slot * header.slot_stride_bytes + header.version_offset, sizeof word);
+    return word;
+  };
+  while (used > 0 && version_of(used - 1) == 0) --used;
+  c.capacity = static_cast<std::uint32_t>(capacity);
+  c.slot_count = static_cast<std::uint32_t>(used);
+  c.generation_floor = std::min(c.generation_floor, (1u << 30) - 2);
+}
+
+void arena::sync() {
+  if (writable()) state_->file.sync();
+}
+
+void arena::close() {
+  if (!writable()) {
+    state_->region = bip::mapped_region();
+    state_->file.close();
+    return;
+  }
+  control_block& c = control();
+  const std::uint64_t mark = c.checksum();
+  if (state_->options.sync_on_close) {
+    // What the mark vouches for goes to the disk first, and only if all of it did is there a mark.
+    state_->file.sync();
+    c.synced = mark;
+    order_stores();
+    c.closed = mark;
+    try {
+      state_->file.sync();
+    } catch (const error&) {
+      c.closed = 0;
+      order_stores();
+      c.synced = 0;
+      throw;
+    }
+  } else {
+    c.closed = mark;
+  }
+  state_->region = bip::mapped_region();
+  state_->file.close();
+}
+
+void arena::protect() {
+  if (!writable() && state_->found != left_as::closed)
+    posix::protect_read_only(state_->region.get_address(), state_->region.get_size());
+}
+
+}  // namespace dm

@@ -1,0 +1,98 @@
+// What the arena asks the machine: who runs, since when, and who holds a lock. Linux's /proc.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <random>
+#include <vector>
+
+#include "posix_file.hpp"
+
+namespace dm::posix {
+namespace {
+
+std::string first_line(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
+
+/// Whether a descriptor's /proc entry says that it holds a lock on the file with this inode.
+bool holds_lock(const std::filesystem::path& fdinfo, const std::string& device_and_inode) {
+  std::ifstream in(fdinfo);
+  // lock:	1: OFDLCK ADVISORY  WRITE -1 fe:00:1835 0 EOF
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("lock:") && line.find(device_and_inode) != std::string::npos) return true;
+  return false;
+}
+
+}  // namespace
+
+std::string lock_holders(const file& locked) {
+  struct stat status {};
+  if (::fstat(locked.descriptor(), &status) != 0) return {};
+  char device_and_inode[64];
+  std::snprintf(device_and_inode, sizeof device_and_inode, " %02x:%02x:%llu ", major(status.st_dev),
+                minor(status.st_dev), static_cast<unsigned long long>(status.st_ino));
+
+  std::vector<std::string> holders;
+  std::error_code ignored;  // processes come and go, and those of other users cannot be looked into
+  for (const auto& process : std::filesystem::directory_iterator("/proc", ignored)) {
+    const std::string pid = process.path().filename().string();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    auto descriptors = std::filesystem::directory_iterator(process.path() / "fdinfo", ignored);
+    for (; descriptors != std::filesystem::directory_iterator(); descriptors.increment(ignored)) {
+      if (ignored) break;
+      const bool ours = pid == std::to_string(::getpid()) &&
+                        descriptors->path().filename() == std::to_string(locked.descriptor());
+      if (ours || !holds_lock(descriptors->path(), device_and_inode)) continue;
+      holders.push_back("process " + pid + " (" + first_line(process.path() / "comm") + ")" +
+                        (pid == std::to_string(::getpid()) ? ", which is this one" : ""));
+      break;
+    }
+  }
+  std::string text;
+  for (std::size_t i = 0; i < holders.size(); ++i) text += (i == 0 ? "" : ", ") + holders[i];
+  return text;
+}
+
+std::uint64_t boot_id() {
+  // 36 characters, 32 of them hexadecimal digits: 128 bits, 122 of them random.
+  const std::string text = first_line("/proc/sys/kernel/random/boot_id");
+  std::uint64_t halves[2] = {0, 0};
+  std::size_t digits = 0;
+  for (const char c : text) {
+    if (c == '-') continue;
+    const char* hex = "0123456789abcdef";
+    const char* at = std::strchr(hex, c);
+    if (at == nullptr || digits == 32) break;
+    halves[digits / 16] = halves[digits / 16] << 4 | static_cast<std::uint64_t>(at - hex);
+    ++digits;
+  }
+  if (digits != 32)
+    throw error(std::make_error_code(std::errc::not_supported), "/proc/sys/kernel/random/boot_id",
+                "cannot be read, but is needed to tell a crash of the machine from one of a process. Is "
+                "/proc mounted?");
+  const std::uint64_t folded = halves[0] ^ halves[1];
+  return folded == 0 ? 1 : folded;
+}
+
+std::string process_name() { return first_line("/proc/self/comm"); }
+
+std::int64_t now_unix_ns() noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+void random_bytes(std::span<std::uint8_t, 16> bytes) {
+  std::random_device random;
+  for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random());
+}
+
+}  // namespace dm::posix

@@ -1,0 +1,262 @@
+#include "posix_file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <random>
+#include <utility>
+
+namespace dm::posix {
+namespace {
+
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+std::error_code system_code(int code) { return {code, std::generic_category()}; }
+
+/// What the kernel's number means for an arena, with what to do about it.
+[[noreturn]] void raise(const std::filesystem::path& path, int code, const std::string& doing) {
+  const std::string said = std::generic_category().message(code);
+  switch (code) {
+    case ENOENT:
+      throw error(errc::not_found, path,
+                  "there is no such file. Check the path, or create the arena (" + doing + ")");
+    case EEXIST:
+      throw error(errc::exists, path, "the file exists already. Open it, or choose another name");
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      throw error(errc::full, path,
+                  (code == ENOSPC   ? "the disk is full"
+                   : code == EDQUOT ? "the disk quota is used up"
+                                    : "the limit on the size of files is reached") +
+                      std::string(": ") + doing +
+                      " failed. The arena is whole and unchanged; make room and try again");
+    case EROFS:
+      throw error(
+          errc::read_only, path,
+          "the file system is mounted read-only: " + doing + " failed. Use open_read_only, or another place");
+    case ELOOP:
+      throw error(system_code(code), path,
+                  "this is a symbolic link, which arenas are not opened through. Name the file itself");
+    case EACCES:
+    case EPERM:
+      throw error(system_code(code), path,
+                  doing + " is not permitted. Check the owner and the mode of the file and of its directory");
+    case EMFILE:
+    case ENFILE:
+      throw error(system_code(code), path,
+                  doing + " failed: too many files are open. Raise the limit (ulimit -n) or close some");
+    case ENOTDIR:
+      throw error(errc::not_found, path,
+                  "a part of the path is no directory. Check the path (" + doing + ")");
+    default:
+      throw error(system_code(code), path, doing + " failed: " + said);
+  }
+}
+
+template <class Call>
+auto retry(Call call) {
+  auto result = call();
+  while (result == -1 && errno == EINTR) result = call();
+  return result;
+}
+
+struct stat status_of(int descriptor, const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) raise(path, errno, "asking for the file's status");
+  return status;
+}
+
+}  // namespace
+
+file::file(file&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      path_(std::move(other.path_)),
+      temporary_name_(std::exchange(other.temporary_name_, {})) {}
+
+file& file::operator=(file&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(path_, other.path_);
+  std::swap(temporary_name_, other.temporary_name_);
+  return *this;
+}
+
+file::~file() {
+  if (!temporary_name_.empty()) ::unlink(temporary_name_.c_str());
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void file::fail(int code, const char* doing) const { raise(path_, code, doing); }
+
+file file::open(const std::filesystem::path& path, bool writable) {
+  file opened;
+  opened.path_ = path;
+  // O_NONBLOCK: a FIFO must not make us wait before we can refuse it; it means nothing for regular files.
+  const int flags = (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+  opened.descriptor_ = retry([&] { return ::open(path.c_str(), flags); });
+  if (opened.descriptor_ < 0) {
+    if (errno == EISDIR) throw error(errc::not_an_arena, path, "this is a directory, not an arena file");
+    if (errno == ENXIO)
+      throw error(errc::not_an_arena, path, "this is a device or a socket, not an arena file");
+    raise(path, errno, writable ? "opening it for writing" : "opening it for reading");
+  }
+  const mode_t mode = status_of(opened.descriptor_, path).st_mode;
+  if (!S_ISREG(mode))
+    throw error(errc::not_an_arena, path,
+                S_ISDIR(mode)    ? "this is a directory, not an arena file"
+                : S_ISFIFO(mode) ? "this is a FIFO, not an arena file"
+                                 : "this is a device or a socket, not an arena file");
+  return opened;
+}
+
+file file::create_unnamed(const std::filesystem::path& path, std::uint32_t permissions) {
+  file created;
+  created.path_ = path;
+  const std::filesystem::path directory = directory_of(path);
+#ifdef O_TMPFILE
+  created.descriptor_ = retry([&] {
+    return ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, static_cast<mode_t>(permissions));
+  });
+  if (created.descriptor_ >= 0) return created;
+  if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)
+    raise(path, errno, "creating a file in this directory");
+#endif
+  for (int tries = 0; tries < 16; ++tries) {
+    std::random_device random;
+    const std::filesystem::path name =
+        directory / ("." + path.filename().string() + "." + std::to_string(random()) + ".new");
+    created.descriptor_ = retry([&] {
+      return ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    static_cast<mode_t>(permissions));
+    });
+    if (created.descriptor_ >= 0) {
+      created.temporary_name_ = name;
+      return created;
+    }
+    if (errno != EEXIST) break;
+  }
+  if (errno == ENOENT)
+    throw error(errc::not_found, path, "its directory does not exist. Create the directory first");
+  raise(path, errno, "creating a file in this directory");
+}
+
+void file::give_name() {
+  if (temporary_name_.empty()) {
+    const std::string self = "/proc/self/fd/" + std::to_string(descriptor_);
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+      fail(errno, "giving the new file its name");
+    return;
+  }
+  // link, not rename: it does not replace what another process has put there meanwhile.
+  if (::link(temporary_name_.c_str(), path_.c_str()) != 0) fail(errno, "giving the new file its name");
+  ::unlink(std::exchange(temporary_name_, {}).c_str());
+}
+
+std::uint64_t file::size_bytes() const {
+  return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_size);
+}
+
+std::uint64_t file::allocated_bytes() const {
+  return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_blocks) *
+         512;  // st_blocks counts 512 bytes
+}
+
+bool file::name_leads_here() const noexcept {
+  struct stat here {};
+  struct stat there {};
+  return ::fstat(descriptor_, &here) == 0 && ::lstat(path_.c_str(), &there) == 0 &&
+         here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+bool file::try_lock(lock_mode mode) const {
+  struct flock lock {};
+  lock.l_type = mode == lock_mode::exclusive ? F_WRLCK : F_RDLCK;
+  lock.l_whence = SEEK_SET;  // from 0, length 0: all of it, however it grows
+  // Locks of the open file description, not of the process: closing some other descriptor of the file does
+  // not drop them, and two maps of one process exclude each other as those of two processes do.
+  if (retry([&] { return ::fcntl(descriptor_, F_OFD_SETLK, &lock); }) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  fail(errno, "locking it");
+}
+
+void file::allocate(std::uint64_t offset, std::uint64_t size) const {
+  // Past the limit the kernel does not only refuse, it kills the process by SIGXFSZ.
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+      offset + size > limit.rlim_cur)
+    fail(EFBIG, "making the file longer");
+  int code = 0;
+  do {
+    code = ::posix_fallocate(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size));
+  } while (code == EINTR);
+  if (code != 0) fail(code, "making the file longer");
+}
+
+void file::set_size(std::uint64_t size) const {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur)
+    fail(EFBIG, "setting the file's size");
+  if (retry([&] { return ::ftruncate(descriptor_, static_cast<off_t>(size)); }) != 0)
+    fail(errno, "setting the file's size");
+}
+
+void file::write_all(std::uint64_t offset, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t written =
+        retry([&] { return ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset)); });
+    if (written < 0) fail(errno, "writing to it");
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+    offset += static_cast<std::uint64_t>(written);
+  }
+}
+
+std::size_t file::read_some(std::uint64_t offset, std::span<std::byte> bytes) const {
+  std::size_t total = 0;
+  while (total < bytes.size()) {
+    const ssize_t got = retry([&] {
+      return ::pread(descriptor_, bytes.data() + total, bytes.size() - total,
+                     static_cast<off_t>(offset + total));
+    });
+    if (got < 0) fail(errno, "reading it");
+    if (got == 0) break;
+    total += static_cast<std::size_t>(got);
+  }
+  return total;
+}
+
+void file::sync() const {
+  // Covers what was stored through a mapping too: Linux tracks dirty pages by file.
+  if (retry([&] { return ::fdatasync(descriptor_); }) != 0) fail(errno, "writing it to the disk");
+}
+
+void file::sync_directory() const {
+  const std::filesystem::path directory = directory_of(path_);
+  const int descriptor = retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+  // A directory that may be written to but not read cannot be synced; its owner chose that.
+  if (descriptor < 0) return;
+  const int result = retry([&] { return ::fsync(descriptor); });
+  const int code = errno;
+  ::close(descriptor);
+  if (result != 0 && code != EINVAL) fail(code, "writing its directory to the disk");
+}
+
+void file::close() {
+  // Not retried on EINTR: Linux has closed the descriptor by then.
+  if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR)
+    fail(errno, "closing it");
+}
+
+void protect_read_only(void* address, std::size_t size_bytes) {
+  if (::mprotect(address, size_bytes, PROT_READ) != 0) raise({}, errno, "protecting the mapping");
+}
+
+std::uint32_t process_id() noexcept { return static_cast<std::uint32_t>(::getpid()); }
+
+}  // namespace dm::posix

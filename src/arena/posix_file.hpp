@@ -1,0 +1,86 @@
+// The arena's door to the operating system: every system call on files is here, and errno is read nowhere
+// else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "deferred_map/error.hpp"
+
+namespace dm::posix {
+
+enum class lock_mode { shared, exclusive };
+
+/// An open file. Move-only; closes on destruction, which drops its locks.
+/// Every member that fails throws dm::error with the path, the operation and what the system said.
+class file {
+ public:
+  file() noexcept = default;
+  file(file&& other) noexcept;
+  file& operator=(file&& other) noexcept;
+  ~file();
+
+  /// Opens what `path` names, which must be a regular file and no symbolic link.
+  static file open(const std::filesystem::path& path, bool writable);
+  /// A new empty file in the directory of `path` without a name of its own, or with a hidden one where the
+  /// file system cannot do without.
+  static file create_unnamed(const std::filesystem::path& path, std::uint32_t permissions);
+  /// Gives a file from `create_unnamed` its name. Errors: errc::exists; an existing file is never replaced.
+  void give_name();
+
+  explicit operator bool() const noexcept { return descriptor_ >= 0; }
+  int descriptor() const noexcept { return descriptor_; }
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+  std::uint64_t size_bytes() const;
+  /// Bytes that have real blocks.
+  std::uint64_t allocated_bytes() const;
+  /// Whether the name still leads to this file.
+  bool name_leads_here() const noexcept;
+
+  /// Takes an open-file-description lock on the whole file, or returns false where another open holds one.
+  /// The kernel drops it when the last descriptor goes, however the process ends.
+  bool try_lock(lock_mode mode) const;
+
+  /// Real blocks for [offset, offset + size), so that storing there through a mapping cannot fail later.
+  /// Errors: errc::full, with the file possibly longer than before.
+  void allocate(std::uint64_t offset, std::uint64_t size) const;
+  void set_size(std::uint64_t size) const;
+  void write_all(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  /// Reads until `bytes` is full or the file ends; returns how many.
+  std::size_t read_some(std::uint64_t offset, std::span<std::byte> bytes) const;
+  /// Returns when all that was written or stored so far, and the size, is on the disk.
+  void sync() const;
+  void sync_directory() const;
+  /// Closes now, so that errors can be seen.
+  void close();
+
+ private:
+  [[noreturn]] void fail(int code, const char* doing) const;
+
+  int descriptor_ = -1;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_name_;  // empty where the kernel gives unnamed files
+};
+
+/// The processes that hold a lock on the file, as "process 4711 (name)", or empty where none can be seen.
+/// From /proc/*/fdinfo, since the kernel does not tell the owner of such a lock.
+std::string lock_holders(const file& locked);
+
+/// Makes mapped memory unwritable.
+void protect_read_only(void* address, std::size_t size_bytes);
+
+/// The machine's boot id, folded to 64 bits, never 0; changes at each start of the machine.
+std::uint64_t boot_id();
+std::uint32_t process_id() noexcept;
+/// The process's name, at most 15 characters.
+std::string process_name();
+std::int64_t now_unix_ns() noexcept;
+/// 16 random bytes.
+void random_bytes(std::span<std::uint8_t, 16> bytes);
+
+}  // namespace dm::posix

@@ -1,0 +1,272 @@
+// One pass over the versions, with level 0 of the index read alongside, then one over each further level. So
+// that the memory it takes does not depend on how many slots there are.
+#include "deferred_map/inspect/check.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "deferred_map/container/vacancy_index.hpp"
+#include "deferred_map/format/index_layout.hpp"
+#include "deferred_map/inspect/slots.hpp"
+#include "index_words.hpp"
+
+namespace dm::inspect {
+namespace {
+
+constexpr std::uint64_t full_word = vacancy_index::full_word;
+
+std::string described(std::uint32_t word) {
+  char hex[16];
+  std::snprintf(hex, sizeof hex, "0x%08x", word);
+  return std::string(hex) + " (" + to_string(version::state(word)) + ", generation " +
+         std::to_string(version::generation(word)) + ")";
+}
+
+class slot_check {
+ public:
+  slot_check(const arena_file& arena, check_report& report)
+      : arena_(arena),
+        control_(*arena.control()),
+        report_(report),
+        found_(report.findings),
+        levels_(arena.layout().slots_max),
+        between_(arena.mends_when_opened() ? severity::note : severity::error),
+        // A shared map's index is kept by other rules. Where the file ends before its slots, its index is not
+        // whole, and saying so once is enough.
+        has_index_(arena.layout().kind != static_cast<std::uint32_t>(arena_kind::shared) &&
+                   arena.size_bytes() >= arena.layout().slots_offset) {}
+
+  void run() {
+    if (has_index_) read_buffer();
+    slots();
+    counts();
+    leftover_slots();
+    if (has_index_) summaries();
+    for (const byte_range& range : unreadable_)
+      found_.add("unreadable", severity::error, range.offset, std::nullopt,
+                 [&] { return std::to_string(range.size_bytes) + " bytes cannot be read from the medium"; });
+  }
+
+ private:
+  std::uint64_t index_offset(std::uint32_t level) const {
+    return arena_.layout().index_offset + levels_.offset[level] * sizeof(std::uint64_t);
+  }
+  index_words level_words(std::uint32_t level) {
+    return {arena_.bytes(), index_offset(level), levels_.words[level], unreadable_};
+  }
+
+  bool is_in_buffer(std::uint32_t index) const {
+    return std::binary_search(buffer_.begin(), buffer_.begin() + buffer_count_, index);
+  }
+
+  /// The version as it is now: what was read ahead may be of a moment that is gone.
+  std::optional<std::uint32_t> version_now(std::uint32_t index) const {
+    slot_scan scan(arena_, index, std::uint64_t{index} + 1, slot_parts::versions);
+    const slot_view* slot = scan.next();
+    if (slot == nullptr || !slot->readable) return std::nullopt;
+    return slot->version;
+  }
+
+  void read_buffer() {
+    const std::uint32_t count = std::min(control_.buffer_count, vacancy_index::buffer_limit_max);
+    const auto entry_offset = [&](std::uint32_t entry) {
+      return arena_.layout().control_offset + offsetof(control_block, buffer) + entry * sizeof(std::uint32_t);
+    };
+    for (std::uint32_t entry = 0; entry < count; ++entry) {
+      const std::uint32_t index = control_.buffer[entry];
+      if (index >= control_.slot_count) {
+        found_.add("buffer-out-of-range", between_, entry_offset(entry), std::nullopt, [&] {
+          return "entry " + std::to_string(entry) + " of the vacancy buffer names slot " +
+                 std::to_string(index) + ", which does not exist";
+        });
+        continue;
+      }
+      buffer_[buffer_count_++] = index;
+      const std::optional<std::uint32_t> word = version_now(index);
+      if (word && version::state(*word) != slot_state::vacant)
+        found_.add("buffer-not-vacant", between_, entry_offset(entry), index, [&] {
+          return "entry " + std::to_string(entry) + " of the vacancy buffer names a slot that is " +
+                 to_string(version::state(*word));
+        });
+    }
+    const auto end = buffer_.begin() + buffer_count_;
+    std::sort(buffer_.begin(), end);
+    for (auto twice = std::adjacent_find(buffer_.begin(), end); twice != end;) {
+      const std::uint32_t index = *twice;
+      found_.add("buffer-duplicate", between_, entry_offset(0), index,
+                 [&] { return std::string("the vacancy buffer names the slot more than once"); });
+      twice = std::adjacent_find(std::upper_bound(twice, end, index), end);
+    }
+  }
+
+  void slots() {
+    index_words taken = level_words(0);
+    slot_scan scan(arena_, {}, slot_parts::versions);
+    std::uint64_t word = full_word;
+    while (const slot_view* slot = scan.next()) {
+      if (has_index_ && slot->index % 64 == 0) word = taken.at(slot->index / 64);
+      if (!slot->readable) continue;
+      ++report_.slots_examined;
+      one_slot(*slot, word >> (slot->index % 64) & 1, taken);
+    }
+    unreadable_.insert(unreadable_.end(), scan.unreadable().begin(), scan.unreadable().end());
+    const std::uint32_t count = arena_.slot_count();
+    if (has_index_ && count % 64 != 0 && count == control_.slot_count) {
+      const std::uint64_t last = taken.at(count / 64);
+      if (last >> (count % 64) != full_word >> (count % 64))
+        found_.add("index-behind-last", between_, taken.offset_of(count / 64), std::nullopt,
+                   [] { return std::string("the bitmap marks slots behind the last one vacant"); });
+    }
+  }
+
+  void one_slot(const slot_view& slot, bool is_taken, const index_words& taken) {
+    const std::uint64_t offset = arena_.offset_of_slot(slot.index);
+    std::uint32_t word = slot.version;
+    if (!is_possible_version(arena_, word) && arena_.left() == left_state::open)
+      word = version_now(slot.index).value_or(word);
+    if (!is_possible_version(arena_, word)) {
+      ++report_.impossible;
+      found_.add("version-impossible", severity::error, offset, slot.index,
+                 [&] { return "version " + described(word) + " is one that no operation leaves"; });
+      return;
+    }
+    if (word == 0)
+      found_.add("slot-never-made", between_, offset, slot.index,
+                 [] { return std::string("the slot counts, and was never given a generation"); });
+    const slot_state state = version::state(word);
+    switch (state) {
+      case slot_state::occupied:
+      case slot_state::updating:
+        ++report_.occupied;
+        break;
+      case slot_state::reserved:
+        ++report_.reserved;
+        break;
+      case slot_state::vacant:
+        ++report_.vacant;
+        break;
+      case slot_state::retired:
+        ++report_.retired;
+        break;
+    }
+    if (!has_index_) return;
+    const std::uint64_t word_offset = taken.offset_of(slot.index / 64);
+    if (state != slot_state::vacant) {
+      if (!is_taken)
+        found_.add("index-taken-as-vacant", between_, word_offset, slot.index,
+                   [&] { return std::string("the bitmap marks a slot vacant that is ") + to_string(state); });
+    } else if (const bool in_buffer = is_in_buffer(slot.index); in_buffer && !is_taken) {
+      found_.add("index-listed-twice", between_, word_offset, slot.index, [] {
+        return std::string("the slot is in the vacancy buffer and marked vacant in the bitmap as well");
+      });
+    } else if (!in_buffer && is_taken) {
+      found_.add("index-not-listed", between_, word_offset, slot.index, [] {
+        return std::string(
+            "the slot is vacant, and neither the vacancy buffer nor the bitmap says so: it would never "
+            "be used again");
+      });
+    }
+  }
+
+  void counts() {
+    if (report_.slots_examined != control_.slot_count) return;  // those that were not seen may be anything
+    const auto one = [&](std::string_view rule, const char* name, std::uint32_t said, std::uint64_t is,
+                         std::size_t offset) {
+      if (said != is)
+        found_.add(rule, between_, arena_.layout().control_offset + offset, std::nullopt, [&] {
+          return std::to_string(is) + " slots are " + name + ", and the count says " + std::to_string(said);
+        });
+    };
+    one("count-occupied", "occupied", control_.occupied, report_.occupied, offsetof(control_block, occupied));
+    one("count-reserved", "reserved", control_.reserved, report_.reserved, offsetof(control_block, reserved));
+    one("count-vacant", "vacant", control_.vacant, report_.vacant, offsetof(control_block, vacant));
+    one("count-retired", "retired", control_.retired, report_.retired, offsetof(control_block, retired));
+  }
+
+  /// Behind the last slot lie zeros, or what shrinking left: vacant slots of generations up to the floor.
+  void leftover_slots() {
+    const arena_header& layout = arena_.layout();
+    const std::uint64_t end = arena_.slots_in_file();
+    const std::uint32_t floor = std::max(control_.generation_floor, version::first_generation);
+    const std::uint64_t at_once =
+        std::max<std::uint64_t>((std::uint64_t{1} << 20) / layout.slot_stride_bytes, 1);
+    for (std::uint64_t first = control_.slot_count; first < end;) {
+      // Room that was allocated ahead has never been written, and need not be read.
+      const std::uint64_t data = arena_.bytes().next_data(arena_.offset_of_slot(first));
+      if (data > arena_.offset_of_slot(first))
+        first = std::max(first, (data - layout.slots_offset) / layout.slot_stride_bytes);
+      if (first >= end) break;
+      const std::uint64_t until = std::min(first + at_once, end);
+      slot_scan scan(arena_, first, until, slot_parts::versions);
+      while (const slot_view* slot = scan.next()) leftover_slot(*slot, floor);
+      unreadable_.insert(unreadable_.end(), scan.unreadable().begin(), scan.unreadable().end());
+      first = until;
+    }
+  }
+
+  void leftover_slot(const slot_view& slot, std::uint32_t floor) {
+    if (version::is_vacant(slot.version) && slot.generation() <= floor) return;
+    const bool is_vacant = version::is_vacant(slot.version);
+    const severity level = between_ == severity::note ? severity::note
+                           : is_vacant                ? severity::warning
+                                                      : severity::error;
+    found_.add("leftover-slot", level, arena_.offset_of_slot(slot.index), slot.index, [&] {
+      return "behind the last slot lies one with version " + described(slot.version) +
+             (is_vacant ? ", past the generation floor" : ", which shrinking never leaves");
+    });
+  }
+
+  void summaries() {
+    std::uint64_t words_below =
+        (std::min<std::uint64_t>(control_.slot_count, arena_.layout().slots_max) + 63) / 64;
+    for (std::uint32_t level = 1; level < levels_.levels; ++level) {
+      index_words below = level_words(level - 1);
+      index_words summary = level_words(level);
+      for (std::uint64_t word = 0; word < words_below; ++word) {
+        const bool has_vacancy = level == 1 ? below.at(word) != full_word : below.at(word) != 0;
+        const bool said = summary.at(word / 64) >> (word % 64) & 1;
+        if (said == has_vacancy) continue;
+        found_.add("index-summary", between_, summary.offset_of(word / 64), std::nullopt, [&] {
+          return "level " + std::to_string(level) + " of the index says that word " + std::to_string(word) +
+                 " of the level below has " + (said ? "something" : "nothing") + " to take, and it has " +
+                 (said ? "nothing" : "something");
+        });
+      }
+      if (words_below % 64 != 0 && summary.at(words_below / 64) >> (words_below % 64) != 0)
+        found_.add("index-summary", between_, summary.offset_of(words_below / 64), std::nullopt, [&] {
+          return "level " + std::to_string(level) + " of the index has bits for words behind the last slot";
+        });
+      words_below = std::max<std::uint64_t>((words_below + 63) / 64, 1);
+    }
+  }
+
+  const arena_file& arena_;
+  const control_block& control_;
+  check_report& report_;
+  finding_list& found_;
+  index_levels levels_;
+  severity between_;
+  bool has_index_;
+  std::array<std::uint32_t, vacancy_index::buffer_limit_max> buffer_{};  // sorted, those in range
+  std::uint32_t buffer_count_ = 0;
+  std::vector<byte_range> unreadable_;
+};
+
+}  // namespace
+
+check_report check(const arena_file& arena, const check_options& options) {
+  check_report report;
+  report.findings = finding_list(options.listed_per_rule_max);
+  report.findings.append(arena.findings());
+  if (!arena.has_layout() || !arena.control()) return report;
+  slot_check(arena, report).run();
+  report.is_complete = report.slots_examined == arena.control()->slot_count;
+  return report;
+}
+
+}  // namespace dm::inspect

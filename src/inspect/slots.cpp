@@ -1,0 +1,85 @@
+#include "deferred_map/inspect/slots.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dm::inspect {
+namespace {
+
+constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
+// Slots longer than this are read one by one, and of each only what is asked for.
+constexpr std::uint32_t long_stride_bytes = 64u << 10;
+constexpr std::size_t version_bytes = 4;
+
+bool overlaps(const byte_range& range, std::uint64_t offset, std::uint64_t size) {
+  return range.offset < offset + size && offset < range.offset + range.size_bytes;
+}
+
+}  // namespace
+
+bool is_possible_version(const arena_file& arena, std::uint32_t word) noexcept {
+  const bool is_shared = arena.layout().kind == static_cast<std::uint32_t>(arena_kind::shared);
+  const bool is_updating = (word & version::state_mask) == version::updating_bits;
+  // An occupied slot of the same generation is what an updating one was and will be.
+  return version::is_possible(is_shared && is_updating ? word | version::occupied_bits : word);
+}
+
+slot_scan::slot_scan(const arena_file& arena, const slot_filter& filter, slot_parts parts)
+    : slot_scan(arena, filter.index_begin, std::min<std::uint64_t>(filter.index_end, arena.slot_count()),
+                parts) {
+  filter_ = filter;
+}
+
+slot_scan::slot_scan(const arena_file& arena, std::uint64_t first, std::uint64_t end, slot_parts parts)
+    : arena_(&arena), parts_(parts), next_(first), end_(std::min(end, arena.slots_in_file())) {}
+
+bool slot_scan::refill() {
+  if (next_ >= end_) return false;
+  const arena_header& layout = arena_->layout();
+  const std::uint64_t stride = layout.slot_stride_bytes;
+  const std::uint64_t offset = arena_->offset_of_slot(next_);
+  std::uint64_t slots = 1;
+  std::uint64_t wanted = version_bytes;
+  if (stride <= long_stride_bytes) {
+    slots = std::min<std::uint64_t>(chunk_bytes / stride, end_ - next_);
+    wanted = slots * stride;
+  } else if (parts_ == slot_parts::versions_and_values) {
+    wanted = std::uint64_t{layout.value_offset} + layout.value_size_bytes;
+  }
+  wanted = std::min(wanted,
+                    arena_->size_bytes() - offset);  // next_ < slots_in_file(): the version at least is there
+  buffer_.resize(static_cast<std::size_t>(wanted));
+  unreadable_before_ = unreadable_.size();
+  filled_ = read_around_errors(arena_->bytes(), offset, buffer_, unreadable_);
+  chunk_begin_ = next_;
+  chunk_end_ = next_ + slots;
+  // The file may have been cut short since it was opened here.
+  const std::uint64_t there = filled_ < version_bytes ? 0 : (filled_ - version_bytes) / stride + 1;
+  if (there < slots) end_ = chunk_end_ = chunk_begin_ + there;
+  return there != 0;
+}
+
+const slot_view* slot_scan::next() {
+  const arena_header& layout = arena_->layout();
+  while (next_ < end_) {
+    if (next_ >= chunk_end_ && !refill()) return nullptr;
+    const auto at = static_cast<std::size_t>((next_ - chunk_begin_) * layout.slot_stride_bytes);
+    current_.index = static_cast<std::uint32_t>(next_);
+    std::memcpy(&current_.version, buffer_.data() + at, version_bytes);
+    current_.possible = is_possible_version(*arena_, current_.version);
+    current_.value = {};
+    if (parts_ == slot_parts::versions_and_values && at + layout.value_offset < filled_) {
+      const std::size_t begin = at + layout.value_offset;
+      current_.value =
+          std::span(buffer_).subspan(begin, std::min<std::size_t>(layout.value_size_bytes, filled_ - begin));
+    }
+    current_.readable = true;
+    for (std::size_t i = unreadable_before_; i < unreadable_.size(); ++i)
+      if (overlaps(unreadable_[i], arena_->offset_of_slot(next_), version_bytes)) current_.readable = false;
+    ++next_;
+    if (filter_.matches(current_)) return &current_;
+  }
+  return nullptr;
+}
+
+}  // namespace dm::inspect

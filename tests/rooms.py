@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Arrows point down: no file includes a header of a room above its own (README of each room in src/).
+
+Usage: rooms.py SOURCE_ROOT
+"""
+import pathlib
+import re
+import sys
+
+# Each room, and the rooms it may see besides itself.
+MAY_SEE = {
+    "container": set(),
+    "format": set(),
+    "arena": {"format", "container"},
+    "maps": {"arena", "format", "container"},
+    "inspect": {"format", "container", "arena"},
+}
+# Headers that users include and that lie at the top belong to a room all the same.
+ROOM_OF_PUBLIC = {
+    "key.hpp": "container",
+    "handle.hpp": "container",
+    "deferred_map.hpp": "container",
+    "reservation.hpp": "container",
+    "fmt.hpp": "container",
+    "error.hpp": "format",
+    "schema.hpp": "maps",
+    "mapped_map.hpp": "maps",
+    "inspect.hpp": "inspect",
+}
+# The container needs nothing but the standard library; {fmt} is for its own optional header.
+STANDARD_ONLY = {"container"}
+INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
+
+
+def room_of_header(name):
+    """The room of "deferred_map/..." as it is written in an include."""
+    parts = name.split("/")
+    if parts[0] != "deferred_map":
+        return None
+    return parts[1] if len(parts) > 2 else ROOM_OF_PUBLIC[parts[1]]
+
+
+def main(root):
+    faults = []
+    files = 0
+    public = root / "include" / "deferred_map"
+    for path in sorted(list(public.rglob("*.hpp")) + list((root / "src").rglob("*.[ch]pp"))):
+        files += 1
+        if public in path.parents:
+            room = room_of_header(str(path.relative_to(root / "include")))
+        else:
+            room = path.relative_to(root / "src").parts[0]
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            match = INCLUDE.match(line)
+            if not match:
+                continue
+            name = match.group(2)
+            where = f"{path.relative_to(root)}:{number}: room '{room}'"
+            seen = room_of_header(name)
+            if seen is None and match.group(1) == '"' and "/" in name:
+                seen = name.strip("./").split("/")[0]  # another room's private header, as src/ROOM/file.hpp
+            if seen is not None and seen != room and seen not in MAY_SEE[room]:
+                faults.append(f"{where} may not see '{seen}' ({name})")
+            if room in STANDARD_ONLY and seen is None and path.name != "fmt.hpp" and ("/" in name or name.endswith(".h")):
+                faults.append(f"{where} may only see the standard library ({name})")
+    print("\n".join(faults) or f"{files} files, no include points upwards")
+    return 1 if faults or files < 20 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1])))

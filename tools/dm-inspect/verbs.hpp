@@ -1,0 +1,49 @@
+// The verbs of dm-inspect: each has a file of its own that declares its options and does its work.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "deferred_map/inspect.hpp"
+#include "exit_codes.hpp"
+#include "output.hpp"
+
+namespace tool {
+
+/// Does a verb's work once its options are known; returns an exit code. Errors: dm::error, usage_error.
+using runner = std::function<int()>;
+
+struct verb {
+  CLI::App* command;
+  runner run;
+};
+
+/// Adds a verb to the command line.
+using verb_maker = verb (*)(CLI::App& program);
+verb make_info(CLI::App& program);
+verb make_slots(CLI::App& program);
+verb make_get(CLI::App& program);
+verb make_check(CLI::App& program);
+verb make_schema(CLI::App& program);
+
+/// What every verb is told. Declares FILE and --format.
+struct common_options {
+  std::filesystem::path file;
+  output_format format = output_format::table;
+};
+void add_common_options(CLI::App& command, common_options& options);
+
+/// Opens the arena for a verb that needs its slots. Errors: dm::error also where the header does not tell
+/// where they are, or is of a newer format.
+dm::inspect::arena_file open_with_slots(const std::filesystem::path& file);
+
+/// The arena's schema, or where it cannot be read, one that says "bytes".
+dm::schema schema_or_bytes(const dm::inspect::arena_file& arena);
+
+/// Tells people, not programs, that what they see may be halfway through a change.
+void warn_if_in_use(const dm::inspect::arena_file& arena);
+
+}  // namespace tool
