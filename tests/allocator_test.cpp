@@ -173,8 +173,7 @@ TEST_CASE("every allocation may fail and the map stays as it was") {
   check_allocation_failures([](map_type& map) { map.insert(7); });
   check_allocation_failures([](map_type& map) { map.emplace(7); });
   check_allocation_failures([](map_type& map) { map.release_handle(map.allocate_handle()); });
-  check_allocation_failures(
-      [](map_type& map) { map.insert_with_key([](dm::key) { return test::steady(7); }); });
+  check_allocation_failures([](map_type& map) { map.insert_with_key([](dm::key) { return test::steady(7); }); });
   check_allocation_failures([](map_type& map) { map.reserve(1000); });
   check_allocation_failures([](map_type& map) { map.shrink_to_fit(); });
   check_allocation_failures([](map_type& map) { const map_type copy(map); });
@@ -281,8 +280,7 @@ TEST_CASE("over-aligned and empty values have slots of their own") {
 
 TEST_CASE("values built in a pmr map use the map's resource") {
   std::pmr::monotonic_buffer_resource resource;
-  dm::deferred_map<std::pmr::string, dm::key, std::pmr::polymorphic_allocator<std::pmr::string>> map(
-      &resource);
+  dm::deferred_map<std::pmr::string, dm::key, std::pmr::polymorphic_allocator<std::pmr::string>> map(&resource);
   const dm::key a = map.emplace("a text that is too long for the string itself");
   const dm::key b = map.insert(std::pmr::string("another text that is too long for the string itself"));
   for (int i = 0; i < 100; ++i) map.emplace(map.at(a));
@@ -292,8 +290,7 @@ TEST_CASE("values built in a pmr map use the map's resource") {
   CHECK(map.verify() == "");
 }
 
-// Only T's own constructor was asked whether it throws, so a slot was lost when the allocator's construct
-// did.
+// Only T's own constructor was asked whether it throws, so a slot was lost when the allocator's construct did.
 TEST_CASE("a value that cannot be built by its allocator gives its slot back") {
   struct limited : std::pmr::memory_resource {
     int left = 1000;
@@ -306,8 +303,7 @@ TEST_CASE("a value that cannot be built by its allocator gives its slot back") {
     }
     bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
   } resource;
-  dm::deferred_map<std::pmr::string, dm::key, std::pmr::polymorphic_allocator<std::pmr::string>> map(
-      &resource);
+  dm::deferred_map<std::pmr::string, dm::key, std::pmr::polymorphic_allocator<std::pmr::string>> map(&resource);
   map.reserve(10);
   resource.left = 0;
   const std::pmr::string elsewhere("a text that is too long for the string itself");

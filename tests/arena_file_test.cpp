@@ -107,8 +107,7 @@ TEST_CASE("a second writer is refused and told who the first is") {
   char byte = 0;
   REQUIRE(::read(ready[0], &byte, 1) == 1);
   for (const bool reading : {false, true}) {
-    const auto error =
-        error_of([&] { reading ? map::open_read_only(directory / "m") : map::open(directory / "m"); });
+    const auto error = error_of([&] { reading ? map::open_read_only(directory / "m") : map::open(directory / "m"); });
     REQUIRE(error);
     CHECK(error->code() == dm::errc::in_use);
     CHECK(std::string(error->what()).find("process " + std::to_string(child)) != std::string::npos);
@@ -234,8 +233,7 @@ TEST_CASE("salvage keeps what has a sound version, whatever the counts and the i
   control.vacant = 99;
   put_control(path, control);
   overwrite(path, header.index_offset, std::string(24, '\x55'));
-  overwrite(path, header.slots_offset + 5 * header.slot_stride_bytes,
-            std::string("\x06\0\0\0", 4));  // `updating`
+  overwrite(path, header.slots_offset + 5 * header.slot_stride_bytes, std::string("\x06\0\0\0", 4));  // `updating`
 
   map m = map::open(path, {.salvage = true});
   CHECK(m.verify().empty());
@@ -315,8 +313,7 @@ TEST_CASE("the calls with an error_code say the same without throwing") {
 }
 
 TEST_CASE("the layout of the index in the file is the container's") {
-  for (const std::uint64_t slots :
-       {1ull, 63ull, 64ull, 65ull, 4096ull, 4097ull, 1'000'000ull, 0xffff'ffffull}) {
+  for (const std::uint64_t slots : {1ull, 63ull, 64ull, 65ull, 4096ull, 4097ull, 1'000'000ull, 0xffff'ffffull}) {
     const dm::index_shape container(slots);
     const dm::index_levels file(slots);
     REQUIRE(container.levels == file.levels);

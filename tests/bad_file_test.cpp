@@ -108,8 +108,8 @@ TEST_CASE("a file cut short at any length is refused") {
   std::vector<std::size_t> lengths;
   for (std::size_t length = 0; length < 600; ++length) lengths.push_back(length);
   for (std::size_t length = 600; length < needed; length += 997) lengths.push_back(length);
-  for (const std::uint64_t edge : {header.control_offset, header.scratch_offset, header.index_offset,
-                                   header.slots_offset, std::uint64_t{needed}})
+  for (const std::uint64_t edge :
+       {header.control_offset, header.scratch_offset, header.index_offset, header.slots_offset, std::uint64_t{needed}})
     for (const std::uint64_t length : {edge - 1, edge})
       if (length < needed) lengths.push_back(length);
   const auto cut = directory / "cut";

@@ -37,8 +37,7 @@ class ledger {
   }
   void deallocate(void* block, std::size_t size_bytes, std::size_t alignment) {
     const auto found = blocks_.find(block);
-    if (found == blocks_.end() || found->second.size_bytes != size_bytes ||
-        found->second.alignment != alignment) {
+    if (found == blocks_.end() || found->second.size_bytes != size_bytes || found->second.alignment != alignment) {
       ++faults_;
       return;
     }

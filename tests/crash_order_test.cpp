@@ -1,9 +1,7 @@
-// What the death of a process can leave behind between two stores, put there by hand, and what recovery makes
-// of it.
+// What the death of a process can leave behind between two stores, put there by hand, and what recovery makes of it.
 //
 // Every operation on persistent memory stores first the count that goes down, then the slot's version, then
-// the index, and last the count that goes up. So the states to be recovered from are the prefixes of those
-// four.
+// the index, and last the count that goes up. So the states to be recovered from are the prefixes of those four.
 #include <rapidcheck.h>
 
 #include <cstdint>
@@ -37,8 +35,7 @@ struct scene {
     map.erase(keys[6]);
     map.erase(keys[5]);
   }
-  /// Attaches and recovers as an opener would; returns what went wrong. `gone`: the key that is expected to
-  /// be dead.
+  /// Attaches and recovers as an opener would; returns what went wrong. `gone`: the key that is expected to be dead.
   dm::recovery_counts recover(std::uint32_t occupied_expected) {
     CHECK_FALSE(adds_up(arena));
     map_type map({&arena});
@@ -160,8 +157,7 @@ TEST_CASE("recovery can die anywhere and be started again") {
   }
 }
 
-TEST_CASE(
-    "a version that no operation leaves stops recovery before it changes anything, unless told to mend") {
+TEST_CASE("a version that no operation leaves stops recovery before it changes anything, unless told to mend") {
   for (const std::uint32_t word :
        {version::updating_bits, version::reserved(0), version::occupied(0),
         version::occupied(version::retired_generation), (5u << 2) | version::updating_bits}) {
@@ -240,8 +236,7 @@ TEST_CASE("whatever the index says, no slot is handed out that is not vacant") {
     }
     for (std::uint64_t i = 0; i < 2000; ++i) {
       if (i % 3 != 0 && !live.empty()) {
-        const auto victim =
-            live.lower_bound(dm::key::from_parts(static_cast<std::uint32_t>(i * 31 % 700), 1));
+        const auto victim = live.lower_bound(dm::key::from_parts(static_cast<std::uint32_t>(i * 31 % 700), 1));
         if (victim != live.end()) {
           RC_ASSERT(map.erase(victim->first));
           live.erase(victim);

@@ -66,8 +66,7 @@ TEST_CASE("keys that are stale, null or out of range find nothing") {
   const dm::key stale = map.insert(text(1));
   map.erase(stale);
   map.insert(text(2));
-  for (const dm::key key :
-       {stale, dm::key(), dm::key::from_parts(7, 1), dm::key::from_parts(0xffff'ffffu, 1)}) {
+  for (const dm::key key : {stale, dm::key(), dm::key::from_parts(7, 1), dm::key::from_parts(0xffff'ffffu, 1)}) {
     CHECK(map.get(key) == nullptr);
     CHECK_FALSE(map.contains(key));
     CHECK(map.find(key) == map.end());

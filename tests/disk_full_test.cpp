@@ -1,5 +1,4 @@
-// Disks that fill up, directories that cannot be written to, limits that are reached: a clear error, an
-// intact map.
+// Disks that fill up, directories that cannot be written to, limits that are reached: a clear error, an intact map.
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -78,8 +77,7 @@ TEST_CASE("a disk that is full is an exception, never a signal, and the map goes
   }
 }
 
-TEST_CASE(
-    "all of a full disk's room is used before errc::full, and growing resumes when there is room again") {
+TEST_CASE("all of a full disk's room is used before errc::full, and growing resumes when there is room again") {
   temporary_directory directory;
   check(in_own_mounts([&] {
     mount_tmpfs(directory.path(), "size=6m");
@@ -95,8 +93,7 @@ TEST_CASE(
     expect(status.f_bavail * status.f_bsize < 64 << 10, "room was left unused");
     std::filesystem::remove(directory / "ballast");
     const std::size_t then = fill(m, path).size();
-    expect(then > 15'000,
-           "freed room was not used: " + std::to_string(at_first) + " then " + std::to_string(then));
+    expect(then > 15'000, "freed room was not used: " + std::to_string(at_first) + " then " + std::to_string(then));
   }));
 }
 
@@ -131,10 +128,8 @@ TEST_CASE("a directory that may not be written to says so, and nothing appears i
   temporary_directory directory;
   check(in_own_mounts([&] {
     map::create(directory / "m").close();
-    expect(::chmod(directory.path().c_str(), 0555) == 0 && ::chmod((directory / "m").c_str(), 0444) == 0,
-           "chmod");
-    if (::geteuid() == 0)
-      expect(::setegid(65534) == 0 && ::seteuid(65534) == 0, "unavailable: becoming nobody");
+    expect(::chmod(directory.path().c_str(), 0555) == 0 && ::chmod((directory / "m").c_str(), 0444) == 0, "chmod");
+    if (::geteuid() == 0) expect(::setegid(65534) == 0 && ::seteuid(65534) == 0, "unavailable: becoming nobody");
     const auto create = error_of([&] { map::create(directory / "n"); });
     expect(create && create->code() == std::errc::permission_denied, "made a file");
     expect(std::string(create->what()).find("not permitted") != std::string::npos, create->what());

@@ -1,5 +1,4 @@
-// The tool as people run it: exit codes, what goes to which stream, JSON that parses, files that stay as they
-// are.
+// The tool as people run it: exit codes, what goes to which stream, JSON that parses, files that stay as they are.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,8 +54,8 @@ const char* tool_path() {
 }
 
 outcome run_shell(const temporary_directory& directory, const std::string& command) {
-  const std::string redirected = "{ " + command + "; } > '" + (directory / "out").string() + "' 2> '" +
-                                 (directory / "err").string() + "'";
+  const std::string redirected =
+      "{ " + command + "; } > '" + (directory / "out").string() + "' 2> '" + (directory / "err").string() + "'";
   const int status = std::system(redirected.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(directory / "out"),
           read_file(directory / "err")};
@@ -125,8 +124,8 @@ TEST_CASE("values are real JSON") {
   if (tool_path() == nullptr) return;
   temporary_directory directory;
   const auto path = make_records(directory);
-  const auto document = nlohmann::json::parse(
-      run_tool(directory, "slots --range 0:5 --format json '" + path.string() + "'").out);
+  const auto document =
+      nlohmann::json::parse(run_tool(directory, "slots --range 0:5 --format json '" + path.string() + "'").out);
   REQUIRE(document["slots"].size() == 6);
   const auto& odd = document["slots"][0]["value"];
   CHECK(odd["next"].is_null());
@@ -152,8 +151,7 @@ TEST_CASE("slots can be chosen, and keys are asked for one by one") {
   temporary_directory directory;
   const std::string path = " '" + make_records(directory).string() + "' ";
   const auto shown = [&](const std::string& options) {
-    return nlohmann::json::parse(run_tool(directory, "slots --format json" + path + options).out)["shown"]
-        .get<int>();
+    return nlohmann::json::parse(run_tool(directory, "slots --format json" + path + options).out)["shown"].get<int>();
   };
   CHECK(shown("") == 3'000);
   CHECK(shown("--state vacant") == 1);
@@ -221,12 +219,11 @@ TEST_CASE("a file that is open in this very process can be looked at") {
   if (tool_path() == nullptr) return;
   temporary_directory directory;
   const auto path = directory / "live.arena";
-  record_map m = record_map::create(path);
+  record_map m = record_map::create(path, {.max_slots = 10'000});
   const dm::key k = m.insert(numbered(1));
   const auto handle = m.allocate_handle();
   CHECK(handle);
-  const auto info =
-      nlohmann::json::parse(run_tool(directory, "info --format json '" + path.string() + "'").out);
+  const auto info = nlohmann::json::parse(run_tool(directory, "info --format json '" + path.string() + "'").out);
   CHECK(info["left"] == "open");
   CHECK(info["lock"] == "writing");
   CHECK(info["lock_holders"].get<std::string>().find(std::to_string(::getpid())) != std::string::npos);

@@ -9,8 +9,7 @@ TEST_CASE("fmt prints keys as index:generation, with the width and fill of strin
   CHECK(fmt::format("{}", k) == "3:1");
   CHECK(fmt::format("{}", dm::key()) == "null");
   CHECK(fmt::format("{:>6}|{:*<5}", k, k) == "   3:1|3:1**");
-  CHECK(fmt::format("{}", dm::key::from_parts(4294967295u, dm::version::last_generation)) ==
-        "4294967295:1073741822");
+  CHECK(fmt::format("{}", dm::key::from_parts(4294967295u, dm::version::last_generation)) == "4294967295:1073741822");
   CHECK(fmt::format("{}", dm::slot_state::reserved) == "reserved");
 }
 

@@ -85,9 +85,8 @@ TEST_CASE("keys stay dead after clear") {
 }
 
 TEST_CASE("keys stay dead after retain") {
-  check_keys_stay_dead([](string_map& map, const std::vector<dm::key>&) {
-    map.retain([](dm::key, std::string&) { return false; });
-  });
+  check_keys_stay_dead(
+      [](string_map& map, const std::vector<dm::key>&) { map.retain([](dm::key, std::string&) { return false; }); });
 }
 
 TEST_CASE("keys stay dead after drain, taken and left") {

@@ -38,8 +38,7 @@ void check_is_bad(Map& map, dm::handle& handle) {
 }  // namespace
 
 static_assert(!std::is_copy_constructible_v<dm::handle> && !std::is_copy_assignable_v<dm::handle>);
-static_assert(std::is_nothrow_move_constructible_v<dm::handle> &&
-              std::is_nothrow_move_assignable_v<dm::handle>);
+static_assert(std::is_nothrow_move_constructible_v<dm::handle> && std::is_nothrow_move_assignable_v<dm::handle>);
 static_assert(!std::is_constructible_v<dm::handle, dm::key>, "only a map makes handles");
 static_assert(std::is_base_of_v<std::logic_error, dm::bad_handle>);
 

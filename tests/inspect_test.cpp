@@ -150,7 +150,7 @@ TEST_CASE("a sound file has no findings, and its summary says what it holds") {
 TEST_CASE("a file in use can be looked at, through a link too, and its user is named") {
   temporary_directory directory;
   const auto path = directory / "live.arena";
-  map m = map::create(path);
+  map m = map::create(path, {.max_slots = 10'000});
   const dm::key k = m.insert(numbered(7));
   auto handle = m.allocate_handle();
   std::filesystem::create_symlink(path, directory / "link");
@@ -172,12 +172,11 @@ TEST_CASE("a file in use can be looked at, through a link too, and its user is n
   CHECK(arena_file::open(path).left() == left_state::closed);
 }
 
-TEST_CASE(
-    "a file whose user was killed has notes where recovery will mend it, and errors where it will not") {
+TEST_CASE("a file whose user was killed has notes where recovery will mend it, and errors where it will not") {
   temporary_directory directory;
   const auto path = directory / "a.arena";
   const auto copy = directory / "killed.arena";
-  map m = map::create(path);
+  map m = map::create(path, {.max_slots = 10'000});
   for (std::uint32_t i = 0; i < 100; ++i) m.insert(numbered(i));
   std::filesystem::copy_file(path, copy);
 
@@ -388,10 +387,9 @@ TEST_CASE("a file cut short anywhere is said to be, and what is left of it is sh
   const std::uint64_t needed =
       edit.header.slots_offset + std::uint64_t{edit.control.capacity} * edit.header.slot_stride_bytes;
   std::vector<std::uint64_t> sizes{0, 1, 7, 8, 511, 512, 513, needed - 1};
-  for (const std::uint64_t at : {edit.header.control_offset, edit.header.scratch_offset,
-                                 edit.header.index_offset, edit.header.slots_offset})
-    for (const std::uint64_t around : {at - 1, at, at + 1, at + 3, at + 4, at + 767, at + 768})
-      sizes.push_back(around);
+  for (const std::uint64_t at :
+       {edit.header.control_offset, edit.header.scratch_offset, edit.header.index_offset, edit.header.slots_offset})
+    for (const std::uint64_t around : {at - 1, at, at + 1, at + 3, at + 4, at + 767, at + 768}) sizes.push_back(around);
   for (const std::uint64_t size : sizes) {
     INFO(size);
     write_file(cut, whole.substr(0, size));
@@ -499,8 +497,8 @@ TEST_CASE("keys are looked up in every state of their slot") {
 
   CHECK(dm::inspect::parse_key_parts("3:1")->bits() == dm::key::from_parts(3, 1).bits());
   CHECK(dm::inspect::parse_key_parts("0x0000000700000003")->index == 3);
-  for (const char* bad : {"", ":", "3", "3:", ":1", "3:0", "3:1x", " 3:1", "-3:1", "4294967296:1",
-                          "3:1073741823", "0x", "0x3", "0x0000000500000003", "0x1ffffffffffffffff", "null"})
+  for (const char* bad : {"", ":", "3", "3:", ":1", "3:0", "3:1x", " 3:1", "-3:1", "4294967296:1", "3:1073741823", "0x",
+                          "0x3", "0x0000000500000003", "0x1ffffffffffffffff", "null"})
     CHECK_FALSE(dm::inspect::parse_key_parts(bad));
 }
 
@@ -556,8 +554,7 @@ namespace {
 /// A medium with a page it cannot give.
 class failing_source final : public dm::inspect::byte_source {
  public:
-  failing_source(std::string bytes, std::uint64_t bad_page)
-      : bytes_(std::move(bytes)), bad_(bad_page * 4096) {}
+  failing_source(std::string bytes, std::uint64_t bad_page) : bytes_(std::move(bytes)), bad_(bad_page * 4096) {}
   std::size_t read(std::uint64_t offset, std::span<std::byte> out) const override {
     if (offset < bad_ + 4096 && bad_ < offset + out.size())
       throw dm::error(std::make_error_code(std::errc::io_error), "medium", "reading it failed");

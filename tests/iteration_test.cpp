@@ -33,8 +33,7 @@ static_assert(std::ranges::input_range<string_map::drain_range>);
 static_assert(std::is_convertible_v<string_map::iterator, string_map::const_iterator>);
 static_assert(!std::is_convertible_v<string_map::const_iterator, string_map::iterator>);
 static_assert(std::is_same_v<decltype(std::declval<const string_map&>().begin()->value), const std::string&>);
-static_assert(
-    std::is_same_v<decltype((*std::declval<const string_map&>().values().begin())), const std::string&>);
+static_assert(std::is_same_v<decltype((*std::declval<const string_map&>().values().begin())), const std::string&>);
 
 TEST_CASE("iteration visits each value once, in slot order, however sparse the map is") {
   for (const std::uint32_t stride : {1u, 2u, 63u, 64u, 65u, 500u, 5000u}) {
@@ -80,8 +79,7 @@ TEST_CASE("values can be changed through iterators") {
   for (std::string& value : map.values()) value += "?";
   map.begin()->value += ".";
   CHECK(map.begin()->value == "0!?.");
-  CHECK(std::ranges::all_of(std::as_const(map).values(),
-                            [](const std::string& s) { return s.find("!?") != s.npos; }));
+  CHECK(std::ranges::all_of(std::as_const(map).values(), [](const std::string& s) { return s.find("!?") != s.npos; }));
 }
 
 // Clang before 16 cannot compile libstdc++'s views of any container.

@@ -95,8 +95,7 @@ TEST_CASE("a key prints as index and generation and is read back from it") {
   std::mt19937 random(7);
   for (int i = 0; i < 1000; ++i) {
     const auto index = static_cast<std::uint32_t>(random());
-    const key k =
-        key::from_parts(index, static_cast<std::uint32_t>(random() % dm::version::last_generation) + 1);
+    const key k = key::from_parts(index, static_cast<std::uint32_t>(random() % dm::version::last_generation) + 1);
     CHECK(dm::parse_key(printed(k)) == k);
   }
   const auto null = dm::parse_key("null");
@@ -178,8 +177,7 @@ TEST_CASE("the hash spreads neighbouring keys over the low and the high bits") {
     }
     CHECK(distinct.size() == buckets * keys_each);
     // Chance puts 64 +- 8 in each; eight deviations off is no chance.
-    for (std::size_t i = 0; i < buckets; ++i)
-      REQUIRE((low[i] < 128 && low[i] > 8 && high[i] < 128 && high[i] > 8));
+    for (std::size_t i = 0; i < buckets; ++i) REQUIRE((low[i] < 128 && low[i] > 8 && high[i] < 128 && high[i] > 8));
   }
 }
 

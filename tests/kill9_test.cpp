@@ -251,7 +251,6 @@ TEST_CASE("whatever a killed writer reported is there, 200 times") {
   }
   CHECK(operations > 10'000);
   CHECK(recovered > 10);
-  std::printf(
-      "kill9: %llu operations reported, 200 kills, %zu of them within an operation or with handles out\n",
-      static_cast<unsigned long long>(operations), recovered);
+  std::printf("kill9: %llu operations reported, 200 kills, %zu of them within an operation or with handles out\n",
+              static_cast<unsigned long long>(operations), recovered);
 }

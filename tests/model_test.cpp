@@ -1,5 +1,4 @@
-// Random programs, run on the map and on a model of it: what a std::map and two sets say must hold after
-// every step.
+// Random programs, run on the map and on a model of it: what a std::map and two sets say must hold after every step.
 #include <rapidcheck.h>
 
 #include <algorithm>
@@ -297,8 +296,7 @@ class machine {
     for (const dm::key key : s.dead)
       if (s.map.get(key) != nullptr) RC_FAIL("a dead key finds something");
     for (const dm::handle& handle : s.handles)
-      if (!s.map.holds(handle) || s.map.contains(handle.key()))
-        RC_FAIL("a handle does not name a reserved slot");
+      if (!s.map.holds(handle) || s.map.contains(handle.key())) RC_FAIL("a handle does not name a reserved slot");
     std::size_t seen = 0;
     std::int64_t last = -1;
     for (const auto [key, value] : s.map) {
@@ -321,15 +319,14 @@ rc::Gen<std::vector<step>> programs(std::size_t length, std::uint32_t times_max)
                                 verb::insert,   verb::emplace, verb::insert_with_key};
   const std::vector<verb> empties{verb::release,        verb::remove, verb::erase,
                                   verb::erase_iterator, verb::detach, verb::retain};
-  const auto any =
-      rc::gen::map(rc::gen::inRange(0, verbs), [](int number) { return static_cast<verb>(number); });
-  const auto verb_gen = rc::gen::weightedOneOf<verb>(
-      {{5, rc::gen::elementOf(fills)}, {4, rc::gen::elementOf(empties)}, {1, any}});
-  const auto one = rc::gen::map(rc::gen::tuple(verb_gen, rc::gen::inRange<std::uint32_t>(0, 1u << 30),
-                                               rc::gen::inRange(1u, times_max + 1)),
-                                [](const std::tuple<verb, std::uint32_t, std::uint32_t>& t) {
-                                  return step{std::get<0>(t), std::get<1>(t), std::get<2>(t)};
-                                });
+  const auto any = rc::gen::map(rc::gen::inRange(0, verbs), [](int number) { return static_cast<verb>(number); });
+  const auto verb_gen =
+      rc::gen::weightedOneOf<verb>({{5, rc::gen::elementOf(fills)}, {4, rc::gen::elementOf(empties)}, {1, any}});
+  const auto one = rc::gen::map(
+      rc::gen::tuple(verb_gen, rc::gen::inRange<std::uint32_t>(0, 1u << 30), rc::gen::inRange(1u, times_max + 1)),
+      [](const std::tuple<verb, std::uint32_t, std::uint32_t>& t) {
+        return step{std::get<0>(t), std::get<1>(t), std::get<2>(t)};
+      });
   return rc::gen::resize(static_cast<int>(length), rc::gen::container<std::vector<step>>(one));
 }
 
@@ -348,8 +345,7 @@ template <class T>
 bool large_programs() {
   return rc::check("large maps behave as the model", [] {
     std::vector<step> program = *programs(15, 1000);
-    if (*rc::gen::inRange(0, 4) == 0)
-      program.insert(program.begin(), many_inserts);  // now and then, for its cost
+    if (*rc::gen::inRange(0, 4) == 0) program.insert(program.begin(), many_inserts);  // now and then, for its cost
     machine<dm::deferred_map<T>> machine({}, {});
     machine.run(program);
   });

@@ -98,8 +98,8 @@ std::multiset<std::string> statements(const node_map& map) {
   g.for_each_package([&](dm::key k, const node& n) {
     result.insert(g.label(k) + " kind " + std::to_string(static_cast<int>(n.kind)));
     g.for_each_dependency(n, [&](dm::key, const node& d) {
-      result.insert(g.label(k) + " needs " + g.label(d.links[link::target]) + ' ' +
-                    std::to_string(d.position) + '.' + std::to_string(d.alternative) + ' ' + g.text(d));
+      result.insert(g.label(k) + " needs " + g.label(d.links[link::target]) + ' ' + std::to_string(d.position) + '.' +
+                    std::to_string(d.alternative) + ' ' + g.text(d));
     });
     g.for_each_dependent(n, [&](dm::key, const node& d) {
       result.insert(g.label(k) + " needed by " + g.label(d.links[link::package]) + ' ' + g.text(d));
@@ -147,8 +147,7 @@ TEST_CASE("dependencies may be folded, spaced and qualified in every way Debian 
 }
 
 TEST_CASE("line ends, blank lines and the end of the file do not matter") {
-  const std::string unix_text =
-      "\n\nPackage: a\nVersion: 1\nDepends: b,\n c\n\n \t\n\nPackage: b\nVersion: 2";
+  const std::string unix_text = "\n\nPackage: a\nVersion: 1\nDepends: b,\n c\n\n \t\n\nPackage: b\nVersion: 2";
   std::string dos_text;
   for (const char c : unix_text) dos_text += c == '\n' ? std::string("\r\n") : std::string(1, c);
   for (const std::string& text : {unix_text, dos_text, unix_text + "\n", dos_text + "\r\n\r\n"}) {
@@ -252,8 +251,7 @@ TEST_CASE("a graph with cycles is built, and everything in it is found") {
   CHECK(map.reserved_count() == 0);
 
   const graph g(map);
-  for (const char* name :
-       {"libc6", "libgcc-s1", "gcc-12-base", "a", "b", "c", "mail-agent", "missing", "libidn2-0"})
+  for (const char* name : {"libc6", "libgcc-s1", "gcc-12-base", "a", "b", "c", "mail-agent", "missing", "libidn2-0"})
     CHECK(g.find(name).size() == 1);
   CHECK(g.find("d").empty());
   CHECK(g.find("").empty());
@@ -281,8 +279,7 @@ TEST_CASE("show tells a package's dependencies both ways and its cycles") {
         "  all on its cycles (3): a, b, c\n");
   CHECK(shown(map, "mail-agent") ==
         "mail-agent: only a name, which some packages provide\n  required by (1): c\n  provided by (1): b\n");
-  CHECK(shown(map, "missing") ==
-        "missing: only a name, which no package has or provides\n  required by (1): b\n");
+  CHECK(shown(map, "missing") == "missing: only a name, which no package has or provides\n  required by (1): b\n");
   std::ostringstream unseen;
   CHECK_FALSE(show(graph(map), "nothing", false, unseen));
 }
@@ -293,8 +290,7 @@ TEST_CASE("long lists are shortened, with a count, unless all is asked for") {
     text += "\nPackage: p" + std::to_string(i) + "\nVersion: 1\nDepends: base, base (>= 1)\n";
   const temporary_directory directory;
   const node_map map = build_from(directory / "g", text);
-  CHECK(shown(map, "base")
-            .find("required by (40): p10, p11, p12, p13, p14, p15, p16, p17, p18, p19, and 30 more") !=
+  CHECK(shown(map, "base").find("required by (40): p10, p11, p12, p13, p14, p15, p16, p17, p18, p19, and 30 more") !=
         std::string::npos);
   CHECK(shown(map, "base", true).find("p48, p49\n") != std::string::npos);
 }
@@ -307,16 +303,16 @@ TEST_CASE("a name, version or summary of any length is kept whole") {
     while (summary.size() < size) summary += "f\xc3\xbcr ";
     summary += '.';
     const temporary_directory directory;
-    const node_map map = build_from(directory / "g", "Package: " + name + "\nVersion: " + version +
-                                                         "\nDescription: " + summary + "\nDepends: " + name +
-                                                         "x (>= " + version + ")\n");
+    const node_map map =
+        build_from(directory / "g", "Package: " + name + "\nVersion: " + version + "\nDescription: " + summary +
+                                        "\nDepends: " + name + "x (>= " + version + ")\n");
     CHECK(problems_of(map).empty());
     CHECK(graph(map).find(name).size() == 1);
     CHECK(graph(map).find(name + "x").size() == 1);
     CHECK(graph(map).find(name + "y").empty());
     if (size > 1) CHECK(graph(map).find(name.substr(1)).empty());
-    CHECK(shown(map, name) == name + ' ' + version + " \n  " + summary + "\n  depends on (1): " + name +
-                                  "x (>= " + version + ")\n");
+    CHECK(shown(map, name) ==
+          name + ' ' + version + " \n  " + summary + "\n  depends on (1): " + name + "x (>= " + version + ")\n");
     for (const node& n : map.values())
       CHECK((static_cast<unsigned char>(n.text[0]) & 0xc0) != 0x80);  // no character cut
   }
@@ -403,8 +399,8 @@ TEST_CASE("an existing file is only replaced when asked, only by a whole graph, 
   std::fclose(foreign);
   CHECK_THROWS_AS(build_file(directory / "text", second, true), dm::error);
   CHECK(std::filesystem::file_size(directory / "text") == 8);
-  const auto files = std::distance(std::filesystem::directory_iterator(directory.path()),
-                                   std::filesystem::directory_iterator());
+  const auto files =
+      std::distance(std::filesystem::directory_iterator(directory.path()), std::filesystem::directory_iterator());
   CHECK(files == 2);  // nothing half-made is left
 }
 

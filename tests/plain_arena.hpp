@@ -45,8 +45,7 @@ class plain_arena {
   slot* slots() const { return slots_; }
   std::uint32_t slots_max() const { return slots_max_; }
   std::uint32_t& version(std::uint32_t index) const { return slots_[index].version; }
-  /// Makes `count` vacant slots in a given generation, as if that many lives had passed. Call `recover()`
-  /// after.
+  /// Makes `count` vacant slots in a given generation, as if that many lives had passed. Call `recover()` after.
   void make_slots(std::uint32_t count, std::uint32_t generation) {
     expand(count);
     control.slot_count = count;

@@ -63,8 +63,8 @@ struct order : base {
   const float rate;
 };
 BOOST_DESCRIBE_STRUCT(order, (base),
-                      (name, code, where, path, shade, plain, paid, grade, next, customers, digest, raw, grid,
-                       nested, lines, pages, single, rate))
+                      (name, code, where, path, shade, plain, paid, grade, next, customers, digest, raw, grid, nested,
+                       lines, pages, single, rate))
 
 struct shuffled {  // described in another order than declared
   std::uint32_t first;
@@ -320,8 +320,7 @@ TEST_CASE("a described struct is its members, by name", "[schema_of]") {
 #if defined(__clang__)
 #pragma clang diagnostic ignored "-Winvalid-offsetof"
 #else
-#pragma GCC diagnostic ignored \
-    "-Winvalid-offsetof"  // of a class with a base: conditionally supported, and is
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"  // of a class with a base: conditionally supported, and is
 #endif
   const schema s = schema_of<order>();
   CHECK_FALSE(first_fault(s, sizeof(order)));
@@ -340,8 +339,7 @@ TEST_CASE("a described struct is its members, by name", "[schema_of]") {
   CHECK(about(s, "paid") == at("bool bool", offsetof(order, paid), "1x1"));
   CHECK(about(s, "grade") == at("char char", offsetof(order, grade), "1x1"));
   CHECK(about(s, "next") == at("key dm::key", offsetof(order, next), "8x1"));
-  CHECK(about(s, "customers") ==
-        at("key dm::basic_key<shop::customer_tag>", offsetof(order, customers), "8x2[]"));
+  CHECK(about(s, "customers") == at("key dm::basic_key<shop::customer_tag>", offsetof(order, customers), "8x2[]"));
   CHECK(about(s, "digest") == at("u8 u8", offsetof(order, digest), "1x4[]"));
   CHECK(about(s, "raw") == at("bytes std::byte", offsetof(order, raw), "6x1"));
   CHECK(about(s, "grid") == at("i32 i32", offsetof(order, grid), "4x6[]"));
@@ -405,10 +403,9 @@ TEST_CASE("a plain aggregate is its fields, without names", "[schema_of]") {
                                  offsetof(plain, array) + offsetof(inner, b),
                                  offsetof(plain, shade),
                                  offsetof(plain, last)};
-  const field_kind kinds[] = {field_kind::structure, field_kind::u16, field_kind::structure,
-                              field_kind::u8,        field_kind::u32, field_kind::structure,
-                              field_kind::u8,        field_kind::u32, field_kind::enumeration,
-                              field_kind::f64};
+  const field_kind kinds[] = {field_kind::structure,   field_kind::u16,       field_kind::structure, field_kind::u8,
+                              field_kind::u32,         field_kind::structure, field_kind::u8,        field_kind::u32,
+                              field_kind::enumeration, field_kind::f64};
   const int depths[] = {0, 1, 1, 2, 2, 1, 2, 2, 1, 1};
   for (std::size_t i = 0; i < s.fields.size(); ++i) {
     INFO("field " << i);
@@ -420,8 +417,7 @@ TEST_CASE("a plain aggregate is its fields, without names", "[schema_of]") {
   CHECK(s.fields[8].enumerators.size() == 3);
   CHECK(about_type<with_const>() == "structure (anonymous namespace)::with_const at 0: 8x1 with 2");
   CHECK(schema_of<with_just_enough>().fields.size() == 65);
-  CHECK(about_type<with_large_array>() ==
-        "structure (anonymous namespace)::with_large_array at 0: 70004x1 with 2");
+  CHECK(about_type<with_large_array>() == "structure (anonymous namespace)::with_large_array at 0: 70004x1 with 2");
 }
 
 TEST_CASE("what cannot be taken apart is bytes", "[schema_of]") {

@@ -17,8 +17,8 @@ using dm::schema_field;
 
 namespace {
 
-schema_field make(std::string name, std::string type, field_kind kind, std::uint32_t offset,
-                  std::uint32_t size, std::uint32_t count = 1, std::uint16_t depth = 1) {
+schema_field make(std::string name, std::string type, field_kind kind, std::uint32_t offset, std::uint32_t size,
+                  std::uint32_t count = 1, std::uint16_t depth = 1) {
   schema_field field;
   field.name = std::move(name);
   field.type_name = std::move(type);
@@ -58,9 +58,7 @@ std::string fault_after(const std::function<void(schema&)>& damage) {
   return first_fault(damaged, order_size).value_or("");
 }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::string difference_after(const std::function<void(schema&)>& change) {
   schema changed = order_schema();
@@ -137,9 +135,7 @@ TEST_CASE("the numbers of kinds do not change", "[schema]") {
 }
 
 TEST_CASE("a schema that breaks an invariant is told apart from a sound one", "[schema]") {
-  const auto field = [](std::size_t i, auto change) {
-    return fault_after([=](schema& s) { change(s.fields[i]); });
-  };
+  const auto field = [](std::size_t i, auto change) { return fault_after([=](schema& s) { change(s.fields[i]); }); };
   CHECK(fault_after([](schema&) {}) == "");
   CHECK(contains(fault_after([](schema& s) { s.fields.clear(); }), "no fields"));
   CHECK(contains(field(0, [](auto& f) { f.depth = 1; }), "field 0 of the schema is at the wrong depth"));
@@ -226,8 +222,7 @@ TEST_CASE("enumerators that belong to no field are refused", "[schema]") {
   schema nameless = order_schema();
   nameless.fields[3].enumerators.clear();
   auto bytes = encode(nameless);
-  const auto records_end =
-      static_cast<std::ptrdiff_t>(sizeof(dm::schema_head) + 9 * sizeof(dm::schema_field_record));
+  const auto records_end = static_cast<std::ptrdiff_t>(sizeof(dm::schema_head) + 9 * sizeof(dm::schema_field_record));
   bytes.insert(bytes.begin() + records_end, sizeof(dm::schema_enumerator_record), std::byte{0});
   edit<dm::schema_head>(bytes, 0, [](auto& head) {
     head.enumerator_count = 1;
@@ -264,11 +259,8 @@ TEST_CASE("whatever bytes are decoded, the result keeps every invariant or has a
   const auto seed = std::random_device{}();
   INFO("seed " << seed);
   std::mt19937 random(seed);
-  const auto below = [&random](std::size_t n) {
-    return std::uniform_int_distribution<std::size_t>(0, n - 1)(random);
-  };
-  const std::uint32_t interesting[] = {0,      1,       2,           17,          0x7f,       0xff,
-                                       0xffff, 0x10000, 0x7fff'ffff, 0x8000'0000, 0xffff'ffff};
+  const auto below = [&random](std::size_t n) { return std::uniform_int_distribution<std::size_t>(0, n - 1)(random); };
+  const std::uint32_t interesting[] = {0, 1, 2, 17, 0x7f, 0xff, 0xffff, 0x10000, 0x7fff'ffff, 0x8000'0000, 0xffff'ffff};
   for (int round = 0; round < 20'000; ++round) {
     auto bytes = original;
     for (std::size_t n = 1 + below(4); n > 0; --n) {

@@ -19,8 +19,7 @@ inline void expect(bool holds, const std::string& what) {
 }
 
 /// Runs `work` in a child that has a mount namespace of its own, so that nothing it mounts is seen or left
-/// anywhere. Returns what went wrong, empty if nothing, or "unavailable: ..." where this machine allows no
-/// mounting.
+/// anywhere. Returns what went wrong, empty if nothing, or "unavailable: ..." where this machine allows no mounting.
 template <class F>
 std::string in_own_mounts(F work) {
   int pipe_ends[2];
@@ -56,8 +55,7 @@ std::string in_own_mounts(F work) {
   return said;
 }
 
-inline void mount_tmpfs(const std::filesystem::path& at, const std::string& options,
-                        unsigned long flags = 0) {
+inline void mount_tmpfs(const std::filesystem::path& at, const std::string& options, unsigned long flags = 0) {
   if (::mount("tmpfs", at.c_str(), "tmpfs", flags, options.c_str()) != 0)
     throw std::runtime_error(std::string("unavailable: mounting a tmpfs: ") + std::strerror(errno));
 }

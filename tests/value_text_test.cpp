@@ -19,8 +19,8 @@ using namespace std::string_literals;
 
 namespace {
 
-schema_field make(std::string name, field_kind kind, std::uint32_t offset, std::uint32_t size,
-                  std::uint32_t count = 1, bool is_array = false, std::uint16_t depth = 1) {
+schema_field make(std::string name, field_kind kind, std::uint32_t offset, std::uint32_t size, std::uint32_t count = 1,
+                  bool is_array = false, std::uint16_t depth = 1) {
   schema_field field;
   field.name = std::move(name);
   field.type_name = "t";
@@ -52,9 +52,7 @@ std::string text_of_chars(std::string_view chars) {
   return to_text(s, std::as_bytes(std::span(chars)));
 }
 
-std::uint64_t key_bits(std::uint64_t index, std::uint64_t generation) {
-  return (generation << 2 | 3) << 32 | index;
-}
+std::uint64_t key_bits(std::uint64_t index, std::uint64_t generation) { return (generation << 2 | 3) << 32 | index; }
 
 struct leg {
   std::uint16_t from;
@@ -275,16 +273,12 @@ TEST_CASE("a visitor meets the parts of a value in order", "[value_text]") {
     void begin_array(const schema_field& f) override { seen += "[" + std::to_string(f.count) + " "; }
     void end_array(const schema_field&) override { seen += "]"; }
     void member(std::string_view name) override { seen += std::string(name) + "="; }
-    void unsigned_integer(const schema_field&, std::uint64_t n) override {
-      seen += "u" + std::to_string(n) + " ";
-    }
+    void unsigned_integer(const schema_field&, std::uint64_t n) override { seen += "u" + std::to_string(n) + " "; }
     void enumeration(const schema_field&, std::int64_t n, std::string_view name) override {
       seen += std::string(name) + "/" + std::to_string(n) + " ";
     }
     void text(const schema_field&, std::string_view t) override { seen += "'" + std::string(t) + "' "; }
-    void key(const schema_field&, std::uint64_t bits) override {
-      seen += "k" + std::to_string(bits & 0xff) + " ";
-    }
+    void key(const schema_field&, std::uint64_t bits) override { seen += "k" + std::to_string(bits & 0xff) + " "; }
     void boolean(const schema_field&, std::uint8_t raw) override { seen += "b" + std::to_string(raw) + " "; }
     void bytes(const schema_field&, std::span<const std::byte> b) override {
       seen += "x" + std::to_string(b.size()) + " ";

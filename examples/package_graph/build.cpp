@@ -55,8 +55,7 @@ class builder {
       n.release_handle = map_.allocate_handle();
       n.release = n.release_handle.key();
     }
-    // One kind after the other, so that who follows links touches few pages, and none of the texts in
-    // between.
+    // One kind after the other, so that who follows links touches few pages, and none of the texts in between.
     insert_dependencies();
     insert_releases();
     insert_names(std::move(root));
@@ -66,8 +65,7 @@ class builder {
  private:
   void add_package(const parsed_package& package) {
     const auto first = first_of_name_.find(package.name);
-    for (std::uint32_t i = first == first_of_name_.end() ? none : first->second; i != none;
-         i = names_[i].same_name) {
+    for (std::uint32_t i = first == first_of_name_.end() ? none : first->second; i != none; i = names_[i].same_name) {
       if (names_[i].architecture != package.architecture) continue;
       names_[i].package = &package;
       ++counts_.superseded;
@@ -113,8 +111,7 @@ class builder {
     std::uint32_t for_all = none;
     std::uint32_t other = none;
     const auto first = first_of_name_.find(d.name);
-    for (std::uint32_t i = first == first_of_name_.end() ? none : first->second; i != none;
-         i = names_[i].same_name) {
+    for (std::uint32_t i = first == first_of_name_.end() ? none : first->second; i != none; i = names_[i].same_name) {
       const named& n = names_[i];
       if (n.package == nullptr) {
         if (other == none && n.architecture == placeholder) other = i;
@@ -214,16 +211,14 @@ class builder {
   }
 
   /// The directory through which the names go whose hashes end in the low bits of `hash`, and all below it.
-  node directory(std::uint8_t level, std::uint32_t hash, std::uint8_t root_level,
-                 const std::vector<dm::key>& buckets) {
+  node directory(std::uint8_t level, std::uint32_t hash, std::uint8_t root_level, const std::vector<dm::key>& buckets) {
     node result{.kind = node_kind::directory, .level = level};
     const std::size_t shift = std::size_t{root_level} - level;
     for (std::uint32_t way = 0; way < links_per_node; ++way) {
       const std::uint32_t below = hash | way << (shift * directory_bits);
       if (level == 0)
         result.links[way] = buckets[below];
-      else if (const node n = directory(static_cast<std::uint8_t>(level - 1), below, root_level, buckets);
-               !is_empty(n))
+      else if (const node n = directory(static_cast<std::uint8_t>(level - 1), below, root_level, buckets); !is_empty(n))
         result.links[way] = map_.insert(n);
     }
     return result;

@@ -64,8 +64,7 @@ class component_search {
       } else {
         const std::uint32_t finished = package;
         path_.pop_back();
-        if (!path_.empty())
-          lowest_[path_.back().first] = std::min(lowest_[path_.back().first], lowest_[finished]);
+        if (!path_.empty()) lowest_[path_.back().first] = std::min(lowest_[path_.back().first], lowest_[finished]);
         if (lowest_[finished] == order_[finished]) leave(finished, found);
       }
     }

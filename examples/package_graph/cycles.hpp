@@ -18,8 +18,7 @@ std::vector<std::vector<dm::key>> cycle_groups(const graph& g);
 /// nothing has to be kept in the file, where it would have to be kept right. Cost: linear in those.
 std::vector<dm::key> cycle_group_of(const graph& g, dm::key package);
 
-/// A shortest cycle through `package`, which it begins with; empty if there is none. `group` is its cycle
-/// group.
+/// A shortest cycle through `package`, which it begins with; empty if there is none. `group` is its cycle group.
 std::vector<dm::key> shortest_cycle(const graph& g, dm::key package, const std::vector<dm::key>& group);
 
 }  // namespace package_graph

@@ -25,8 +25,7 @@ std::string_view trimmed(std::string_view text) {
 
 bool same_but_for_case(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [&](char x, char y) { return lower(x) == lower(y); });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 /// For messages: input can be long, and must not steer the reader's terminal.
@@ -44,8 +43,7 @@ bool is_version_character(char c) {
          std::string_view(".+~:-").find(c) != std::string_view::npos;
 }
 
-/// Takes a dependency field apart from front to back. A field may be folded: a line end is a blank like any
-/// other.
+/// Takes a dependency field apart from front to back. A field may be folded: a line end is a blank like any other.
 class dependency_reader {
  public:
   dependency_reader(std::string_view field, std::string_view architecture)
@@ -93,8 +91,7 @@ class dependency_reader {
     return taken;
   }
 
-  /// `name:architecture (>= version) [architectures] <profiles>`; nothing if it is not meant for this
-  /// architecture.
+  /// `name:architecture (>= version) [architectures] <profiles>`; nothing if it is not meant for this architecture.
   std::optional<parsed_dependency> read_one() {
     parsed_dependency result;
     skip_blanks();
@@ -155,17 +152,7 @@ class dependency_reader {
 
 /// One stanza: the fields that matter, as they stand.
 struct stanza {
-  enum field {
-    package,
-    version,
-    architecture,
-    description,
-    status,
-    depends,
-    pre_depends,
-    recommends,
-    provides
-  };
+  enum field { package, version, architecture, description, status, depends, pre_depends, recommends, provides };
   static constexpr std::array<std::string_view, 9> names{"Package",     "Version",    "Architecture",
                                                          "Description", "Status",     "Depends",
                                                          "Pre-Depends", "Recommends", "Provides"};
@@ -184,9 +171,7 @@ std::string_view take_line(std::string_view& text) {
 }
 
 bool is_blank(std::string_view line) { return line.find_first_not_of(blanks) == line.npos; }
-bool continues(std::string_view line) {
-  return !line.empty() && (line.front() == ' ' || line.front() == '\t');
-}
+bool continues(std::string_view line) { return !line.empty() && (line.front() == ' ' || line.front() == '\t'); }
 
 /// The fields up to the next blank line or the end.
 stanza read_fields(std::string_view text) {
@@ -243,8 +228,7 @@ parsed_package read_package(const stanza& fields) {
   return result;
 }
 
-/// Of a stanza in dpkg's own file, which keeps packages that were removed and left their configuration
-/// behind.
+/// Of a stanza in dpkg's own file, which keeps packages that were removed and left their configuration behind.
 bool is_removed(std::string_view state) {
   return !state.empty() && (state.ends_with(" config-files") || state.ends_with(" not-installed"));
 }

@@ -39,8 +39,7 @@ graph::graph(const node_map& map) : map_(&map) {
 }
 
 void graph::steps_max::take() {
-  if (left-- == 0)
-    throw graph_error("the graph is damaged: a chain of links runs in a circle; build it again");
+  if (left-- == 0) throw graph_error("the graph is damaged: a chain of links runs in a circle; build it again");
 }
 
 const node& graph::at(dm::key k, node_kind kind) const {
@@ -108,8 +107,7 @@ std::string graph::text_at(dm::key k) const { return k ? text(at(k, node_kind::t
 std::string graph::label(dm::key k) const {
   const node& n = package(k);
   std::string name = text(n);
-  if (n.links[link::architecture] && find(name).size() > 1)
-    name += ':' + text_at(n.links[link::architecture]);
+  if (n.links[link::architecture] && find(name).size() > 1) name += ':' + text_at(n.links[link::architecture]);
   return name;
 }
 

@@ -55,8 +55,7 @@ class graph {
   void for_each_dependency(const node& package, F f) const {
     const node* release = release_of(package);
     if (release == nullptr) return;
-    for_each_element(release->links[link::dependencies],
-                     [&](dm::key k) { f(k, at(k, node_kind::dependency)); });
+    for_each_element(release->links[link::dependencies], [&](dm::key k) { f(k, at(k, node_kind::dependency)); });
   }
 
   /// f(key, dependency) for everything that others say about a package. Keys of removed dependencies are

@@ -45,9 +45,7 @@ STATUS is /var/lib/dpkg/status unless given; `-` reads standard input:
 struct wrong_usage {};
 
 /// Takes an option off the arguments.
-bool take_flag(std::vector<std::string>& arguments, std::string_view flag) {
-  return std::erase(arguments, flag) != 0;
-}
+bool take_flag(std::vector<std::string>& arguments, std::string_view flag) { return std::erase(arguments, flag) != 0; }
 
 std::optional<std::size_t> take_count(std::vector<std::string>& arguments) {
   for (auto i = arguments.begin(); i != arguments.end(); ++i) {
@@ -110,8 +108,8 @@ int run_build(const std::string& file, const std::string& source, bool replace) 
   if (parsed.not_installed != 0) std::cout << parsed.not_installed << " removed packages left out\n";
   if (counts.superseded != 0) std::cout << counts.superseded << " packages replaced by a later entry\n";
   std::cout << map.size() << " slots of " << sizeof(dm::slot<node>)
-            << " bytes: " << static_cast<double>(map.slot_count() * sizeof(dm::slot<node>)) / 1e6
-            << " MB; read in " << parsed_after << " s, built in " << built_after - parsed_after << " s\n";
+            << " bytes: " << static_cast<double>(map.slot_count() * sizeof(dm::slot<node>)) / 1e6 << " MB; read in "
+            << parsed_after << " s, built in " << built_after - parsed_after << " s\n";
   return 0;
 }
 
@@ -145,14 +143,13 @@ int run_verify(const std::string& file, bool repair) {
   std::cout << map.recovery().to_string() << '\n';
   const findings found = verify(map);
   for (const std::string& problem : found.problems) std::cout << "problem: " << problem << '\n';
-  std::cout << found.packages << " packages, " << found.dependencies << " dependencies, "
-            << found.virtual_packages << " virtual and " << found.absent << " absent packages\n";
+  std::cout << found.packages << " packages, " << found.dependencies << " dependencies, " << found.virtual_packages
+            << " virtual and " << found.absent << " absent packages\n";
   if (found.problems.empty() && repair) {
     std::cout << sweep(map) << " slots of unfinished upgrades cleared up\n";
     map.close();
   } else if (found.leftovers != 0) {
-    std::cout << found.leftovers
-              << " slots of unfinished upgrades, which nothing leads to; --repair clears them up\n";
+    std::cout << found.leftovers << " slots of unfinished upgrades, which nothing leads to; --repair clears them up\n";
   }
   std::cout << (found.problems.empty() ? "every link is sound\n" : "the graph is damaged: build it again\n");
   return found.problems.empty() ? 0 : 1;
@@ -167,8 +164,8 @@ int run(std::vector<std::string> arguments) {
   const std::string command = arguments[0];
   arguments.erase(arguments.begin());
   const auto expect = [&](std::size_t least, std::size_t most) {
-    const bool unknown_option = std::any_of(arguments.begin(), arguments.end(),
-                                            [](const std::string& a) { return a.starts_with("--"); });
+    const bool unknown_option =
+        std::any_of(arguments.begin(), arguments.end(), [](const std::string& a) { return a.starts_with("--"); });
     if (unknown_option || arguments.size() < least || arguments.size() > most) throw wrong_usage();
   };
   if (command == "build") {

@@ -2,21 +2,17 @@
 // texts and the directory of names are all `node`s that differ in their kind, and refer to each other by key.
 //
 //   directory -> directory -> ... -> package -> next package in the bucket
-//                                      |   \--- dependents: list -> list ...     (who needs me: keys of
-//                                      dependencies)
-//                                      v
-//                                   release --- dependencies: list -> list ...   (whom I need: keys of
-//                                   dependencies)
-//                                      ^                         \-> dependency --> target package
-//                                      \_________________________________/
+//                                    |  |
+//                                    |  \--- dependents: list -> list ...   (who needs me: keys of dependencies)
+//                                    v
+//                                 release --- dependencies: list -> list ... (whom I need: keys of dependencies)
+//   dependency -> the release that needs, and the target package
 //
-// A package is a name and stays. What an upgrade replaces, its version and its dependencies, hangs on a
-// release.
+// A package is a name and stays. What an upgrade replaces, its version and its dependencies, hangs on a release.
 //
 // Invariants (`verify()` executes them), which hold after every single store to the file:
 //  1. Slot 0 in its first life is the root of the directory, and from it every package is found by its name.
-//  2. A dependency is current if its release is the one its package shows. Every other one is left over from
-//  an
+//  2. A dependency is current if its release is the one its package shows. Every other one is left over from an
 //     upgrade that was not finished or not yet tidied, and readers skip it.
 //  3. Every current dependency is in its release's list and, once, in its target's list of dependents.
 //  4. Every link is live, but for the keys in lists of dependents: those may be stale, and readers skip them.
@@ -44,8 +40,7 @@ enum class node_kind : std::uint8_t {
   list,             ///< of keys of dependencies
   text,             ///< a text of its own, or what did not fit into another node
 };
-BOOST_DESCRIBE_ENUM(node_kind, none, directory, package, virtual_package, absent, release, dependency, list,
-                    text)
+BOOST_DESCRIBE_ENUM(node_kind, none, directory, package, virtual_package, absent, release, dependency, list, text)
 
 enum class dependency_kind : std::uint8_t { none, depends, pre_depends, recommends, provides };
 BOOST_DESCRIBE_ENUM(dependency_kind, none, depends, pre_depends, recommends, provides)
@@ -67,12 +62,11 @@ struct node {
   std::uint32_t revision = 0;                   // release: how many upgrades came before it
   dm::key more{};                               // where the text goes on, or the list
   std::array<dm::key, links_per_node> links{};  // directory, list: elements; others: see `link`
-  std::array<char, text_per_node>
-      text{};  // name, version, version asked for; padded with zeros, never cut short
+  std::array<char, text_per_node> text{};       // name, version, version asked for; padded with zeros, never cut short
 };
 BOOST_DESCRIBE_STRUCT(node, (),
-                      (kind, dependency, relation, level, position, alternative, name_hash, revision, more,
-                       links, text))
+                      (kind, dependency, relation, level, position, alternative, name_hash, revision, more, links,
+                       text))
 
 // 4 bytes of version and 4 of padding before it make a slot of 96: one and a half cache lines.
 static_assert(sizeof(node) == 88);
@@ -101,8 +95,7 @@ inline constexpr std::size_t summary = 1;
 inline constexpr std::size_t package = 0;
 inline constexpr std::size_t of_release = 1;
 inline constexpr std::size_t target = 2;
-inline constexpr std::size_t qualifier =
-    3;  // the architecture asked for (`:any`), shared like the others, or null
+inline constexpr std::size_t qualifier = 3;  // the architecture asked for (`:any`), shared like the others, or null
 }  // namespace link
 
 inline constexpr std::size_t directory_bits = 2;

@@ -39,14 +39,12 @@ class page {
     out_ << graph_.text(package_);
     const node* release = graph_.release_of(package_);
     if (release != nullptr) {
-      out_ << ' ' << graph_.text(*release) << ' ' << graph_.text_at(package_.links[link::architecture])
-           << '\n';
+      out_ << ' ' << graph_.text(*release) << ' ' << graph_.text_at(package_.links[link::architecture]) << '\n';
       const std::string summary = graph_.text_at(release->links[link::summary]);
       if (!summary.empty()) out_ << "  " << summary << '\n';
     } else {
-      out_ << (package_.kind == node_kind::virtual_package
-                   ? ": only a name, which some packages provide\n"
-                   : ": only a name, which no package has or provides\n");
+      out_ << (package_.kind == node_kind::virtual_package ? ": only a name, which some packages provide\n"
+                                                           : ": only a name, which no package has or provides\n");
     }
     print_list("pre-depends on", dependencies(dependency_kind::pre_depends));
     print_list("depends on", dependencies(dependency_kind::depends));

@@ -32,8 +32,7 @@ dm::key store_text(node_map& map, std::string_view text) {
   std::vector<std::string_view> pieces;
   while (!text.empty()) pieces.push_back(take_piece(text));
   dm::key first;
-  for (auto piece = pieces.rbegin(); piece != pieces.rend();
-       ++piece) {  // the last first: links lead to what is there
+  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {  // the last first: links lead to what is there
     node n{.kind = node_kind::text, .more = first};
     std::copy(piece->begin(), piece->end(), n.text.begin());
     first = map.insert(n);
@@ -44,8 +43,7 @@ dm::key store_text(node_map& map, std::string_view text) {
 dm::key store_list(node_map& map, std::span<const dm::key> keys) {
   dm::key first;
   while (!keys.empty()) {
-    const std::size_t count =
-        (keys.size() - 1) % links_per_node + 1;  // from the back; only the first may have gaps
+    const std::size_t count = (keys.size() - 1) % links_per_node + 1;  // from the back; only the first may have gaps
     node block{.kind = node_kind::list, .more = first};
     std::copy(keys.end() - static_cast<std::ptrdiff_t>(count), keys.end(), block.links.begin());
     first = map.insert(block);

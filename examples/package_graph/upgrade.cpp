@@ -37,8 +37,7 @@ void add_dependent(node_map& map, dm::key package, dm::key dependent) {
 
 /// The nodes in which a text or a list goes on, and the one it begins in.
 void collect_chain(const node_map& map, dm::key first, std::vector<dm::key>& out) {
-  for (const node* n = map.get(first); n != nullptr; first = n->more, n = map.get(first))
-    out.push_back(first);
+  for (const node* n = map.get(first); n != nullptr; first = n->more, n = map.get(first)) out.push_back(first);
 }
 
 /// Everything that goes when a release goes. The texts of architectures are shared, and stay.
@@ -117,8 +116,7 @@ std::size_t churn(node_map& map, std::ostream& out, const std::function<bool()>&
     upgrade(map, package, version);
     ++count;
     if (clock::now() < next_line) continue;
-    out << "upgraded " << g.label(package) << ' ' << version << " (" << count << ')'
-        << std::endl;  // for whoever waits
+    out << "upgraded " << g.label(package) << ' ' << version << " (" << count << ')' << std::endl;  // for whoever waits
     next_line = clock::now() + std::chrono::milliseconds(100);
   }
   return count;

@@ -22,8 +22,7 @@ class walk {
       problem(e.what());
       return std::move(found_);
     }
-    // What releases say and what lists of dependents say is compared only now, when all of both has been
-    // seen.
+    // What releases say and what lists of dependents say is compared only now, when all of both has been seen.
     for (const dm::key k : dependencies_)
       if (!listed_[k.index()]) problem("is missing among the dependents of its target", k);
     for (std::uint32_t i = 0; i < listed_.size(); ++i)
@@ -48,8 +47,7 @@ class walk {
     return found_.reached[k.index()] = true;
   }
 
-  /// The node a link has to lead to; null, and a problem, if it does not, or if something else leads there as
-  /// well.
+  /// The node a link has to lead to; null, and a problem, if it does not, or if something else leads there as well.
   const node* follow(dm::key from, dm::key to, node_kind kind) {
     const node* n = map_.get(to);
     if (n == nullptr)

@@ -15,8 +15,8 @@ struct findings {
   std::size_t virtual_packages = 0;
   std::size_t absent = 0;
   std::size_t dependencies = 0;  // current ones
-  std::size_t leftovers = 0;  // live slots that nothing leads to: harmless, and swept before the next upgrade
-  std::vector<bool> reached;  // by slot index: the graph is made of these
+  std::size_t leftovers = 0;     // live slots that nothing leads to: harmless, and swept before the next upgrade
+  std::vector<bool> reached;     // by slot index: the graph is made of these
 };
 
 /// Cost: linear in slots. Changes nothing.

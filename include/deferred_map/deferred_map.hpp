@@ -6,11 +6,9 @@
 //  3. Every version is one that some history can have left (version::is_possible).
 //  4. The vacancy index agrees with the versions (vacancy_index.hpp).
 //
-// In persistent memory, where a process can be killed between any two stores, every operation also keeps
-// these:
+// In persistent memory, where a process can be killed between any two stores, every operation also keeps these:
 //  5. One store commits it: the slot's version. The value is complete before `occupied` is stored.
-//  6. The count that goes down is stored first and the one that goes up last, so invariant 1 is false exactly
-//  while
+//  6. The count that goes down is stored first and the one that goes up last, so invariant 1 is false exactly while
 //     an operation is under way. `recover()` mends everything else from the versions.
 // After a process crash the memory holds exactly the stores that were executed, in program order, so all that
 // has to be prevented is the compiler's reordering: `order_stores()`.
@@ -74,8 +72,7 @@ struct recovery_counts {
 /// index. Nothing is allocated before the first slot is needed.
 ///
 /// References: growing moves the values, as in std::vector, unless the allocator can grow in place
-/// (`try_expand`) or is persistent; then a `T&` stays valid for the value's life. Keys and handles always
-/// stay valid.
+/// (`try_expand`) or is persistent; then a `T&` stays valid for the value's life. Keys and handles always stay valid.
 ///
 /// Errors: std::length_error past 2^32 - 1 slots, whatever the allocator throws, dm::bad_handle,
 /// dm::stale_key. Unless a function says otherwise, one that throws has changed nothing; the exception, as
@@ -140,8 +137,7 @@ class deferred_map {
   /// belong to `other`; the slots they reserve are vacant in the copy, in their next generation.
   deferred_map(const deferred_map& other) requires(!persistent)
       : deferred_map(other, allocator_traits::select_on_container_copy_construction(other.get_allocator())) {}
-  deferred_map(const deferred_map& other, const Allocator& allocator) requires(!persistent)
-      : storage_(allocator) {
+  deferred_map(const deferred_map& other, const Allocator& allocator) requires(!persistent) : storage_(allocator) {
     copy_from(other);
   }
 
@@ -184,8 +180,7 @@ class deferred_map {
 
   /// Whether `handle` names a slot that this map has reserved: whether `insert` would accept it.
   bool holds(const handle_type& handle) const noexcept {
-    return handle && detail::handle_access::map_identity(handle) == identity_ &&
-           handle.index() < slot_count() &&
+    return handle && detail::handle_access::map_identity(handle) == identity_ && handle.index() < slot_count() &&
            slot_at(handle.index()).version == version::reserved(handle.generation());
   }
 
@@ -234,14 +229,12 @@ class deferred_map {
     return contains(key) ? const_iterator::at_slot(this, key.index()) : end();
   }
 
-  /// Several values at once, or nothing if any key is stale or two are the same. Cost: N lookups, N^2 / 2
-  /// compares.
+  /// Several values at once, or nothing if any key is stale or two are the same. Cost: N lookups, N^2 / 2 compares.
   template <std::size_t N>
   std::optional<std::array<T*, N>> get_disjoint(std::array<Key, N> keys) noexcept;
 
   /// out[i] = get(keys[i]) for every i; returns how many were live. Much faster than the loop where many keys
-  /// are stale or the map is larger than the caches. Errors: std::invalid_argument if `out` is shorter than
-  /// `keys`.
+  /// are stale or the map is larger than the caches. Errors: std::invalid_argument if `out` is shorter than `keys`.
   size_type get_many(std::span<const Key> keys, std::span<T*> out);
   size_type get_many(std::span<const Key> keys, std::span<const T*> out) const;
 
@@ -284,12 +277,10 @@ class deferred_map {
   /// Makes room for `additional` more values than there are. Errors: std::length_error, or the allocator's.
   void reserve(size_type additional);
   /// Gives back the vacant slots at the end, and the memory behind the last slot. Their generations are not
-  /// forgotten: slots made again start above all of them. References are invalidated unless the slots stay in
-  /// place.
+  /// forgotten: slots made again start above all of them. References are invalidated unless the slots stay in place.
   void shrink_to_fit();
 
-  // Iteration: in slot order; cost of a walk: a step each value and a 64th of one each empty slot
-  // -------------------
+  // Iteration: in slot order; cost of a walk: a step each value and a 64th of one each empty slot ---------------
 
   iterator begin() noexcept { return iterator(this, 0); }
   iterator end() noexcept { return iterator(); }
@@ -323,8 +314,7 @@ class deferred_map {
     if (state(index) != slot_state::occupied) return Key{};
     return detail::key_access::make<Key>(index, storage_.slots()[index].version);
   }
-  /// Gives up every outstanding handle: their slots become vacant, using them is dm::bad_handle. Returns how
-  /// many.
+  /// Gives up every outstanding handle: their slots become vacant, using them is dm::bad_handle. Returns how many.
   size_type release_reserved() noexcept;
 
   /// Checks every invariant. Returns what is wrong with the first that does not hold, or an empty string.
@@ -333,12 +323,10 @@ class deferred_map {
 
   /// Rebuilds counts and index from the versions and gives reserved slots back, for a map found in persistent
   /// memory whose last user was killed. Handles given out before are void. Can itself be killed at any
-  /// instruction: the control block says `recovering` from the first store to the last, and then it starts
-  /// again.
+  /// instruction: the control block says `recovering` from the first store to the last, and then it starts again.
   ///
   /// If a slot has a version that no history leaves, nothing is changed and the report says so, unless
-  /// `mend_impossible`: then those slots become vacant in their next generation. Cost: one pass over the
-  /// slots.
+  /// `mend_impossible`: then those slots become vacant in their next generation. Cost: one pass over the slots.
   recovery_counts recover(bool mend_impossible = false) requires(persistent) {
     return rebuild_from_versions(mend_impossible);
   }

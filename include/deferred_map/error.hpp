@@ -1,5 +1,4 @@
-// Errors of everything that touches files: `dm::error`, a std::system_error whose code is mostly a
-// `dm::errc`.
+// Errors of everything that touches files: `dm::error`, a std::system_error whose code is mostly a `dm::errc`.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,4 @@
-// Keys, handles and states for {fmt}: fmt::format("{}", key) is "3:1". Needs fmt, which the container does
-// not.
+// Keys, handles and states for {fmt}: fmt::format("{}", key) is "3:1". Needs fmt, which the container does not.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,8 +16,8 @@ struct fmt::formatter<dm::basic_key<Tag>> : fmt::formatter<std::string_view> {
     if (!key) return fmt::formatter<std::string_view>::format("null", context);
     char text[24];  // 10 digits, a colon, 10 digits
     const auto end = fmt::format_to(text, "{}:{}", key.index(), key.generation());
-    return fmt::formatter<std::string_view>::format(
-        std::string_view(text, static_cast<std::size_t>(end - text)), context);
+    return fmt::formatter<std::string_view>::format(std::string_view(text, static_cast<std::size_t>(end - text)),
+                                                    context);
   }
 };
 

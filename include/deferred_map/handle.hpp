@@ -50,8 +50,7 @@ class [[nodiscard]] basic_handle {
 
  private:
   friend struct detail::handle_access;
-  constexpr basic_handle(Key key, std::uint64_t map_identity) noexcept
-      : key_(key), map_identity_(map_identity) {}
+  constexpr basic_handle(Key key, std::uint64_t map_identity) noexcept : key_(key), map_identity_(map_identity) {}
 
   Key key_;
   std::uint64_t map_identity_ = 0;  // 0: spent. Process-local, never stored in a file.
@@ -82,8 +81,7 @@ struct handle_access {
 }  // namespace detail
 
 template <class Char, class Traits, class Key>
-std::basic_ostream<Char, Traits>& operator<<(std::basic_ostream<Char, Traits>& out,
-                                             const basic_handle<Key>& handle) {
+std::basic_ostream<Char, Traits>& operator<<(std::basic_ostream<Char, Traits>& out, const basic_handle<Key>& handle) {
   return out << handle.key();
 }
 

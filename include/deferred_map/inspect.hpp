@@ -7,8 +7,7 @@
 //   dm::inspect::slot_scan scan(arena, {}, dm::inspect::slot_parts::versions_and_values);
 //   while (const auto* slot = scan.next()) std::cout << dm::to_text(*arena.schema(), slot->value) << '\n';
 //
-// Nothing here writes, maps, locks, recovers or repairs, and nothing in a file is believed before it was
-// checked.
+// Nothing here writes, maps, locks, recovers or repairs, and nothing in a file is believed before it was checked.
 #pragma once
 
 #include "deferred_map/format/value_text.hpp"

@@ -1,10 +1,8 @@
-// The mapped map: a deferred_map in a memory-mapped file, which survives the death of its process at any
-// instruction.
+// The mapped map: a deferred_map in a memory-mapped file, which survives the death of its process at any instruction.
 //
 // Invariants beyond deferred_map's and the arena's:
 //  1. Nothing in the file is changed before everything that opening relies on was checked.
-//  2. `update` is committed by one store (`update_pending`); from then on whoever opens the file finishes the
-//  copy.
+//  2. `update` is committed by one store (`update_pending`); from then on whoever opens the file finishes the copy.
 #pragma once
 
 #include <atomic>
@@ -69,8 +67,7 @@ struct arena_holder {
 /// Threads: as deferred_map.
 template <class T, class Key = key>
 class mapped_map : private detail::arena_holder, private deferred_map<T, Key, arena_allocator<T>> {
-  static_assert((require_storable<T>(), true),
-                "mapped_map<T>: T cannot be stored in a file, for the reason given");
+  static_assert((require_storable<T>(), true), "mapped_map<T>: T cannot be stored in a file, for the reason given");
   using map = deferred_map<T, Key, arena_allocator<T>>;
 
  public:
@@ -99,9 +96,8 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   /// Errors: errc::not_found, not_an_arena, damaged, newer_format, type_mismatch, wrong_kind, in_use,
   /// unclean_after_reboot, or the system's.
   static mapped_map open(const std::filesystem::path& path, const options& how = {}) {
-    return mapped_map(
-        arena::open(path, arena_kind::mapped, detail::stored_type_of<T>(), how, arena_access::read_write),
-        how);
+    return mapped_map(arena::open(path, arena_kind::mapped, detail::stored_type_of<T>(), how, arena_access::read_write),
+                      how);
   }
   /// The file if there is one, else a new one. Two processes may do this at once.
   static mapped_map open_or_create(const std::filesystem::path& path, const options& how = {}) {
@@ -122,13 +118,11 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   /// file whose user was killed (it then sees the recovered state in memory of its own). Writing functions
   /// throw errc::read_only; storing through a `T&` is a segmentation fault.
   static mapped_map open_read_only(const std::filesystem::path& path, const options& how = {}) {
-    return mapped_map(
-        arena::open(path, arena_kind::mapped, detail::stored_type_of<T>(), how, arena_access::read_only),
-        how);
+    return mapped_map(arena::open(path, arena_kind::mapped, detail::stored_type_of<T>(), how, arena_access::read_only),
+                      how);
   }
 
-  /// The same, without exceptions for what concerns the file: on failure the code says why, and the map is
-  /// not open.
+  /// The same, without exceptions for what concerns the file: on failure the code says why, and the map is not open.
   static mapped_map create(const std::filesystem::path& path, std::error_code& code) {
     return without_throwing(code, [&] { return create(path); });
   }
@@ -144,15 +138,13 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   static mapped_map open_or_create(const std::filesystem::path& path, std::error_code& code) {
     return without_throwing(code, [&] { return open_or_create(path); });
   }
-  static mapped_map open_or_create(const std::filesystem::path& path, const options& how,
-                                   std::error_code& code) {
+  static mapped_map open_or_create(const std::filesystem::path& path, const options& how, std::error_code& code) {
     return without_throwing(code, [&] { return open_or_create(path, how); });
   }
   static mapped_map open_read_only(const std::filesystem::path& path, std::error_code& code) {
     return without_throwing(code, [&] { return open_read_only(path); });
   }
-  static mapped_map open_read_only(const std::filesystem::path& path, const options& how,
-                                   std::error_code& code) {
+  static mapped_map open_read_only(const std::filesystem::path& path, const options& how, std::error_code& code) {
     return without_throwing(code, [&] { return open_read_only(path, how); });
   }
 
@@ -243,8 +235,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   using map::values;
   std::string verify() const { return is_open() ? map::verify() : std::string(); }
 
-  // Changing: as deferred_map; on a map opened read-only errc::read_only, on one not open errc::bad_options
-  // ------------
+  // Changing: as deferred_map; on a map opened read-only errc::read_only, on one not open errc::bad_options --
 
   handle_type allocate_handle() { return writable_map().allocate_handle(); }
   T& insert(handle_type&& h, const T& value) { return writable_map().insert(std::move(h), value); }
@@ -300,9 +291,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
 
  private:
   explicit mapped_map(std::unique_ptr<arena> opened, const options& how)
-      : detail::arena_holder{std::move(opened)},
-        map(arena_allocator<T>(*arena_)),
-        writable_(arena_->writable()) {
+      : detail::arena_holder{std::move(opened)}, map(arena_allocator<T>(*arena_)), writable_(arena_->writable()) {
     settle(how);
   }
 

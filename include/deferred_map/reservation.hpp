@@ -41,9 +41,7 @@ class [[nodiscard]] reservation {
   explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
 
   /// Fills the slot. Errors: as the map's `insert`; the reservation then stays as it was.
-  decltype(auto) insert(typename Map::mapped_type value) {
-    return map_->insert(std::move(handle_), std::move(value));
-  }
+  decltype(auto) insert(typename Map::mapped_type value) { return map_->insert(std::move(handle_), std::move(value)); }
   template <class... A>
   decltype(auto) emplace(A&&... args) {
     return map_->emplace(std::move(handle_), std::forward<A>(args)...);

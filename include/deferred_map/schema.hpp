@@ -2,13 +2,10 @@
 //
 // A type is looked into by the first of these that applies:
 //  1. `dm::schema_traits<T>::opaque` is true: it is bytes.
-//  2. Numbers, bool, char, enumerations and keys are themselves; arrays (T[N], std::array) are their
-//  elements.
+//  2. Numbers, bool, char, enumerations and keys are themselves; arrays (T[N], std::array) are their elements.
 //  3. Boost.Describe: a described class has its described members, by name; a described enum its names.
-//  4. A plain aggregate has its fields, by type and offset, without names. Plain means: no bases; no C
-//  arrays,
-//     unions, references, bit-fields or members without a default; copyable and not packed; at most 100
-//     fields.
+//  4. A plain aggregate has its fields, by type and offset, without names. Plain means: no bases; no C arrays,
+//     unions, references, bit-fields or members without a default; copyable and not packed; at most 100 fields.
 //  5. Everything else is bytes: classes with private members, unions, `long double`, `__int128`.
 //
 // Members that have no bytes of their own (empty classes) and padding are not described.
@@ -78,8 +75,7 @@ constexpr bool is_described_class() {
   return false;
 }
 
-// All that a description lists and that has an address: private members too, since who lists them wants them
-// seen.
+// All that a description lists and that has an address: private members too, since who lists them wants them seen.
 template <class T>
 using described_members =
     boost::describe::describe_members<T, boost::describe::mod_any_access | boost::describe::mod_inherited |
@@ -95,8 +91,7 @@ struct member_pointer<Member Class::*> {
 template <class Descriptor>
 using described_member = member_pointer<std::remove_cvref_t<decltype(Descriptor::pointer)>>;
 
-// Arrays of any dimensions, taken apart: what they are of, how many there are in all, how many in the last
-// dimension.
+// Arrays of any dimensions, taken apart: what they are of, how many there are in all, how many in the last dimension.
 template <class T>
 struct array_shape {
   using element = T;
@@ -143,9 +138,8 @@ constexpr bool holds_pointer() {
   using element = typename array_shape<T>::element;
   if constexpr (allows_pointers<element>() || is_marked_opaque<element>()) {
     return false;
-  } else if constexpr (std::is_reference_v<T> || std::is_pointer_v<element> ||
-                       std::is_member_pointer_v<element> || std::is_null_pointer_v<element> ||
-                       is_view<element>) {
+  } else if constexpr (std::is_reference_v<T> || std::is_pointer_v<element> || std::is_member_pointer_v<element> ||
+                       std::is_null_pointer_v<element> || is_view<element>) {
     return true;
   } else if constexpr (is_basic_key<element>) {
     return false;
@@ -176,15 +170,13 @@ concept storable = std::is_trivially_copyable_v<T> && !detail::holds_pointer<T>(
 /// Does not compile unless T is `storable`, and says why.
 template <class T>
 constexpr void require_storable() {
-  static_assert(
-      std::is_trivially_copyable_v<T>,
-      "values in a file are copied byte by byte, so they must be trivially copyable, and so must all their "
-      "members: no std::string (use std::array<char, N>), no containers, no smart pointers, no constructors, "
-      "destructors or assignments of your own that copy");
-  static_assert(
-      !detail::holds_pointer<T>(),
-      "a pointer, reference or view means nothing in another process or after a restart: store a dm::key "
-      "instead, or specialise dm::schema_traits<T> with allow_pointers to say you know better");
+  static_assert(std::is_trivially_copyable_v<T>,
+                "values in a file are copied byte by byte, so they must be trivially copyable, and so must all their "
+                "members: no std::string (use std::array<char, N>), no containers, no smart pointers, no constructors, "
+                "destructors or assignments of your own that copy");
+  static_assert(!detail::holds_pointer<T>(),
+                "a pointer, reference or view means nothing in another process or after a restart: store a dm::key "
+                "instead, or specialise dm::schema_traits<T> with allow_pointers to say you know better");
 }
 
 /// How schemas name the type T: by `schema_traits<T>::name`, by kind where T is a number, or by the C++ name,

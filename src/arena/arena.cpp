@@ -18,12 +18,8 @@ constexpr std::uint64_t address_space_default = std::uint64_t{64} << 30;
 constexpr std::uint64_t growth_bytes_min = std::uint64_t{64} << 10;
 constexpr std::uint64_t growth_bytes_max = std::uint64_t{256} << 20;
 
-constexpr std::uint64_t page_floor(std::uint64_t bytes) noexcept {
-  return bytes / arena_page_bytes * arena_page_bytes;
-}
-constexpr std::uint64_t page_ceil(std::uint64_t bytes) noexcept {
-  return page_floor(bytes + arena_page_bytes - 1);
-}
+constexpr std::uint64_t page_floor(std::uint64_t bytes) noexcept { return bytes / arena_page_bytes * arena_page_bytes; }
+constexpr std::uint64_t page_ceil(std::uint64_t bytes) noexcept { return page_floor(bytes + arena_page_bytes - 1); }
 
 /// What boost::interprocess::mapped_region asks of a thing to be mapped. Ours, so that how the file is
 /// opened, locked and grown stays with us.
@@ -56,8 +52,7 @@ void check_type(const arena_header& header, std::span<const std::byte> schema_by
                     " and cannot be opened by " + to_string(kind) + ". Open it with what made it");
   const schema_result found = decode(schema_bytes, header.value_size_bytes);
   if (!found)
-    throw error(errc::damaged, path,
-                "this arena is damaged: its schema cannot be read (" + found.reason + ")");
+    throw error(errc::damaged, path, "this arena is damaged: its schema cannot be read (" + found.reason + ")");
   if (const auto difference = first_difference(*found.value, type.description))
     throw error(errc::type_mismatch, path,
                 "this arena holds another type than the program asks for: " + *difference +
@@ -65,24 +60,22 @@ void check_type(const arena_header& header, std::span<const std::byte> schema_by
   if (header.schema_version != type.schema_version)
     throw error(errc::type_mismatch, path,
                 "this arena holds schema version " + std::to_string(header.schema_version) + " of '" +
-                    header.type_name.data() + "', the program has version " +
-                    std::to_string(type.schema_version));
+                    header.type_name.data() + "', the program has version " + std::to_string(type.schema_version));
   const slot_layout& slot = type.slot;
   if (header.slot_stride_bytes != slot.stride_bytes || header.value_offset != slot.value_offset ||
       header.value_size_bytes != slot.value_size_bytes || header.value_align_bytes != slot.value_align_bytes)
     throw error(errc::type_mismatch, path,
-                "this arena's slots have " + std::to_string(header.slot_stride_bytes) +
-                    " bytes with a value of " + std::to_string(header.value_size_bytes) + " aligned to " +
+                "this arena's slots have " + std::to_string(header.slot_stride_bytes) + " bytes with a value of " +
+                    std::to_string(header.value_size_bytes) + " aligned to " +
                     std::to_string(header.value_align_bytes) + ", the program's have " +
-                    std::to_string(slot.stride_bytes) + ", " + std::to_string(slot.value_size_bytes) +
-                    " and " + std::to_string(slot.value_align_bytes));
+                    std::to_string(slot.stride_bytes) + ", " + std::to_string(slot.value_size_bytes) + " and " +
+                    std::to_string(slot.value_align_bytes));
 }
 
 left_as how_it_was_left(const control_block& control) {
   // After another start of the machine only what was synced counts; within one, what was closed.
   if (control.boot_id != posix::boot_id())
-    return control.synced != 0 && control.synced == control.checksum() ? left_as::closed
-                                                                       : left_as::machine_stopped;
+    return control.synced != 0 && control.synced == control.checksum() ? left_as::closed : left_as::machine_stopped;
   if (control.recovering == recovering_salvage) return left_as::machine_stopped;
   return control.closed != 0 ? left_as::closed : left_as::killed;
 }
@@ -138,11 +131,10 @@ std::uint64_t* arena::index_words() noexcept {
 }
 std::byte* arena::scratch() noexcept { return state_->base + state_->header.scratch_offset; }
 
-std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_kind kind,
-                                     const stored_type& type, const arena_options& options) {
+std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
+                                     const arena_options& options) {
   require(!path.empty(), path, "an arena needs a path");
-  require(options.max_slots <= 0xffff'ffffu, path,
-          "max_slots is at most 2^32 - 1, a key has 32 bits for the slot");
+  require(options.max_slots <= 0xffff'ffffu, path, "max_slots is at most 2^32 - 1, a key has 32 bits for the slot");
   require((options.permissions & ~0777u) == 0, path, "permissions are an access mode such as 0600");
   const std::uint64_t slots_max =
       options.max_slots != 0 ? options.max_slots : slots_in(address_space_default, type.slot);
@@ -153,8 +145,8 @@ std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_ki
   const std::vector<std::byte> encoded = encode(type.description);
   auto made = std::make_unique<state>();
   made->options = options;
-  made->header = make_header(kind, type.slot, slots_max, type.description.fields.front().type_name,
-                             type.schema_version, encoded);
+  made->header =
+      make_header(kind, type.slot, slots_max, type.description.fields.front().type_name, type.schema_version, encoded);
   arena_header& header = made->header;
   std::vector<std::byte> head(header.control_offset);
   std::copy(encoded.begin(), encoded.end(), head.begin() + static_cast<std::ptrdiff_t>(header.schema_offset));
@@ -194,9 +186,8 @@ std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_ki
   return opened;
 }
 
-std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind kind,
-                                   const stored_type& type, const arena_options& options,
-                                   arena_access access) {
+std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
+                                   const arena_options& options, arena_access access) {
   require(!path.empty(), path, "an arena needs a path");
   auto opening = std::make_unique<state>();
   state& s = *opening;
@@ -210,21 +201,18 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   const std::size_t head_size = s.file.read_some(0, head);
   require_no_fault(check_header(std::span(head).first(head_size)), path);
   std::memcpy(&s.header, head.data(), sizeof s.header);
-  std::vector<std::byte> schema_region(std::min(s.header.control_offset, s.file.size_bytes()) -
-                                       sizeof(arena_header));
+  std::vector<std::byte> schema_region(std::min(s.header.control_offset, s.file.size_bytes()) - sizeof(arena_header));
   schema_region.resize(s.file.read_some(sizeof(arena_header), schema_region));
   require_no_fault(check_schema_region(s.header, schema_region), path);
   check_type(s.header, std::span(schema_region).first(s.header.schema_size_bytes), kind, type, path);
 
-  if (!s.file.try_lock(access == arena_access::read_write ? posix::lock_mode::exclusive
-                                                          : posix::lock_mode::shared)) {
+  if (!s.file.try_lock(access == arena_access::read_write ? posix::lock_mode::exclusive : posix::lock_mode::shared)) {
     const std::string holders = posix::lock_holders(s.file);
-    throw error(
-        errc::in_use, path,
-        "this arena is in use by " + (holders.empty() ? "a process that cannot be seen from here" : holders) +
-            (access == arena_access::read_write ? ". One process at a time may open it for writing"
-                                                : ". It cannot be read while it is open for writing") +
-            "; dm-inspect can look at it all the same");
+    throw error(errc::in_use, path,
+                "this arena is in use by " + (holders.empty() ? "a process that cannot be seen from here" : holders) +
+                    (access == arena_access::read_write ? ". One process at a time may open it for writing"
+                                                        : ". It cannot be read while it is open for writing") +
+                    "; dm-inspect can look at it all the same");
   }
 
   const std::uint64_t file_size = s.file.size_bytes();
@@ -234,20 +222,17 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   if (control_size != sizeof control || file_size < s.header.slots_offset)
     throw error(errc::damaged, path,
                 "this arena is damaged: it was cut short: its slots begin at byte " +
-                    std::to_string(s.header.slots_offset) + ", and it has " + std::to_string(file_size) +
-                    " bytes");
+                    std::to_string(s.header.slots_offset) + ", and it has " + std::to_string(file_size) + " bytes");
   s.found = how_it_was_left(control);
   s.last_owner_pid = control.owner_pid;
-  s.last_owner_program.assign(control.owner_program,
-                              ::strnlen(control.owner_program, sizeof control.owner_program));
+  s.last_owner_program.assign(control.owner_program, ::strnlen(control.owner_program, sizeof control.owner_program));
   if (s.found == left_as::machine_stopped) {
     if (!options.salvage)
-      throw error(
-          errc::unclean_after_reboot, path,
-          "this arena was open when the machine stopped, and what of it had reached the disk by then may be "
-          "of "
-          "different moments. Nothing was changed. Restore a copy, or open it with salvage to keep what "
-          "can be kept");
+      throw error(errc::unclean_after_reboot, path,
+                  "this arena was open when the machine stopped, and what of it had reached the disk by then may be "
+                  "of "
+                  "different moments. Nothing was changed. Restore a copy, or open it with salvage to keep what "
+                  "can be kept");
   } else {
     require_no_fault(check_control(s.header, control, file_size), path);
   }
@@ -261,8 +246,7 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
 
   std::unique_ptr<arena> opened(new arena(std::move(opening)));
   if (access == arena_access::read_write && s.found != left_as::machine_stopped) {
-    // A copy made by tools that leave out runs of zeros has holes, where a store on a full disk would be
-    // SIGBUS.
+    // A copy made by tools that leave out runs of zeros has holes, where a store on a full disk would be SIGBUS.
     const std::uint64_t slots_end = s.header.file_size_for(control.capacity);
     if (s.file.allocated_bytes() < s.header.index_offset + (slots_end - s.header.slots_offset)) {
       s.file.allocate(0, s.header.index_offset);
@@ -318,11 +302,10 @@ void arena::expand(std::uint64_t slots) {
   const arena_header& header = state_->header;
   if (slots <= c.capacity) return;
   if (slots > header.slots_max)
-    throw error(
-        errc::full, path(),
-        "this arena holds at most " + std::to_string(header.slots_max) +
-            " slots, as fixed when it was made (max_slots), and all are taken. Remove values, or make a "
-            "larger arena");
+    throw error(errc::full, path(),
+                "this arena holds at most " + std::to_string(header.slots_max) +
+                    " slots, as fixed when it was made (max_slots), and all are taken. Remove values, or make a "
+                    "larger arena");
   const std::uint64_t now_bytes = std::uint64_t{c.capacity} * header.slot_stride_bytes;
   const std::uint64_t step = std::clamp(now_bytes / 4, growth_bytes_min, growth_bytes_max);
   const std::uint64_t wanted =

@@ -42,17 +42,17 @@ std::string lock_holders(const file& locked) {
 
   std::vector<std::string> holders;
   std::error_code ignored;  // processes come and go, and those of other users cannot be looked into
-  for (const auto& process : std::filesystem::directory_iterator("/proc", ignored)) {
-    const std::string pid = process.path().filename().string();
+  const std::filesystem::directory_iterator end;
+  for (std::filesystem::directory_iterator process("/proc", ignored); process != end; process.increment(ignored)) {
+    const std::string pid = process->path().filename().string();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    auto descriptors = std::filesystem::directory_iterator(process.path() / "fdinfo", ignored);
-    for (; descriptors != std::filesystem::directory_iterator(); descriptors.increment(ignored)) {
-      if (ignored) break;
-      const bool ours = pid == std::to_string(::getpid()) &&
-                        descriptors->path().filename() == std::to_string(locked.descriptor());
-      if (ours || !holds_lock(descriptors->path(), device_and_inode)) continue;
-      holders.push_back("process " + pid + " (" + first_line(process.path() / "comm") + ")" +
-                        (pid == std::to_string(::getpid()) ? ", which is this one" : ""));
+    const bool ourselves = pid == std::to_string(::getpid());
+    std::filesystem::directory_iterator descriptor(process->path() / "fdinfo", ignored);
+    for (; descriptor != end; descriptor.increment(ignored)) {
+      const bool our_attempt = ourselves && descriptor->path().filename() == std::to_string(locked.descriptor());
+      if (our_attempt || !holds_lock(descriptor->path(), device_and_inode)) continue;
+      holders.push_back("process " + pid + " (" + first_line(process->path() / "comm") + ")" +
+                        (ourselves ? ", which is this one" : ""));
       break;
     }
   }
@@ -85,8 +85,7 @@ std::uint64_t boot_id() {
 std::string process_name() { return first_line("/proc/self/comm"); }
 
 std::int64_t now_unix_ns() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 

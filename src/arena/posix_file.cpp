@@ -25,8 +25,7 @@ std::error_code system_code(int code) { return {code, std::generic_category()}; 
   const std::string said = std::generic_category().message(code);
   switch (code) {
     case ENOENT:
-      throw error(errc::not_found, path,
-                  "there is no such file. Check the path, or create the arena (" + doing + ")");
+      throw error(errc::not_found, path, "there is no such file. Check the path, or create the arena (" + doing + ")");
     case EEXIST:
       throw error(errc::exists, path, "the file exists already. Open it, or choose another name");
     case ENOSPC:
@@ -36,12 +35,10 @@ std::error_code system_code(int code) { return {code, std::generic_category()}; 
                   (code == ENOSPC   ? "the disk is full"
                    : code == EDQUOT ? "the disk quota is used up"
                                     : "the limit on the size of files is reached") +
-                      std::string(": ") + doing +
-                      " failed. The arena is whole and unchanged; make room and try again");
+                      std::string(": ") + doing + " failed. The arena is whole and unchanged; make room and try again");
     case EROFS:
-      throw error(
-          errc::read_only, path,
-          "the file system is mounted read-only: " + doing + " failed. Use open_read_only, or another place");
+      throw error(errc::read_only, path,
+                  "the file system is mounted read-only: " + doing + " failed. Use open_read_only, or another place");
     case ELOOP:
       throw error(system_code(code), path,
                   "this is a symbolic link, which arenas are not opened through. Name the file itself");
@@ -54,8 +51,7 @@ std::error_code system_code(int code) { return {code, std::generic_category()}; 
       throw error(system_code(code), path,
                   doing + " failed: too many files are open. Raise the limit (ulimit -n) or close some");
     case ENOTDIR:
-      throw error(errc::not_found, path,
-                  "a part of the path is no directory. Check the path (" + doing + ")");
+      throw error(errc::not_found, path, "a part of the path is no directory. Check the path (" + doing + ")");
     default:
       throw error(system_code(code), path, doing + " failed: " + said);
   }
@@ -103,8 +99,7 @@ file file::open(const std::filesystem::path& path, bool writable) {
   opened.descriptor_ = retry([&] { return ::open(path.c_str(), flags); });
   if (opened.descriptor_ < 0) {
     if (errno == EISDIR) throw error(errc::not_an_arena, path, "this is a directory, not an arena file");
-    if (errno == ENXIO)
-      throw error(errc::not_an_arena, path, "this is a device or a socket, not an arena file");
+    if (errno == ENXIO) throw error(errc::not_an_arena, path, "this is a device or a socket, not an arena file");
     raise(path, errno, writable ? "opening it for writing" : "opening it for reading");
   }
   const mode_t mode = status_of(opened.descriptor_, path).st_mode;
@@ -121,9 +116,8 @@ file file::create_unnamed(const std::filesystem::path& path, std::uint32_t permi
   created.path_ = path;
   const std::filesystem::path directory = directory_of(path);
 #ifdef O_TMPFILE
-  created.descriptor_ = retry([&] {
-    return ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, static_cast<mode_t>(permissions));
-  });
+  created.descriptor_ = retry(
+      [&] { return ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, static_cast<mode_t>(permissions)); });
   if (created.descriptor_ >= 0) return created;
   if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)
     raise(path, errno, "creating a file in this directory");
@@ -133,8 +127,7 @@ file file::create_unnamed(const std::filesystem::path& path, std::uint32_t permi
     const std::filesystem::path name =
         directory / ("." + path.filename().string() + "." + std::to_string(random()) + ".new");
     created.descriptor_ = retry([&] {
-      return ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                    static_cast<mode_t>(permissions));
+      return ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(permissions));
     });
     if (created.descriptor_ >= 0) {
       created.temporary_name_ = name;
@@ -142,8 +135,7 @@ file file::create_unnamed(const std::filesystem::path& path, std::uint32_t permi
     }
     if (errno != EEXIST) break;
   }
-  if (errno == ENOENT)
-    throw error(errc::not_found, path, "its directory does not exist. Create the directory first");
+  if (errno == ENOENT) throw error(errc::not_found, path, "its directory does not exist. Create the directory first");
   raise(path, errno, "creating a file in this directory");
 }
 
@@ -159,20 +151,17 @@ void file::give_name() {
   ::unlink(std::exchange(temporary_name_, {}).c_str());
 }
 
-std::uint64_t file::size_bytes() const {
-  return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_size);
-}
+std::uint64_t file::size_bytes() const { return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_size); }
 
 std::uint64_t file::allocated_bytes() const {
-  return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_blocks) *
-         512;  // st_blocks counts 512 bytes
+  return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_blocks) * 512;  // st_blocks counts 512 bytes
 }
 
 bool file::name_leads_here() const noexcept {
   struct stat here {};
   struct stat there {};
-  return ::fstat(descriptor_, &here) == 0 && ::lstat(path_.c_str(), &there) == 0 &&
-         here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+  return ::fstat(descriptor_, &here) == 0 && ::lstat(path_.c_str(), &there) == 0 && here.st_dev == there.st_dev &&
+         here.st_ino == there.st_ino;
 }
 
 bool file::try_lock(lock_mode mode) const {
@@ -189,8 +178,7 @@ bool file::try_lock(lock_mode mode) const {
 void file::allocate(std::uint64_t offset, std::uint64_t size) const {
   // Past the limit the kernel does not only refuse, it kills the process by SIGXFSZ.
   struct rlimit limit {};
-  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-      offset + size > limit.rlim_cur)
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && offset + size > limit.rlim_cur)
     fail(EFBIG, "making the file longer");
   int code = 0;
   do {
@@ -221,8 +209,7 @@ std::size_t file::read_some(std::uint64_t offset, std::span<std::byte> bytes) co
   std::size_t total = 0;
   while (total < bytes.size()) {
     const ssize_t got = retry([&] {
-      return ::pread(descriptor_, bytes.data() + total, bytes.size() - total,
-                     static_cast<off_t>(offset + total));
+      return ::pread(descriptor_, bytes.data() + total, bytes.size() - total, static_cast<off_t>(offset + total));
     });
     if (got < 0) fail(errno, "reading it");
     if (got == 0) break;
@@ -249,8 +236,7 @@ void file::sync_directory() const {
 
 void file::close() {
   // Not retried on EINTR: Linux has closed the descriptor by then.
-  if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR)
-    fail(errno, "closing it");
+  if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail(errno, "closing it");
 }
 
 void protect_read_only(void* address, std::size_t size_bytes) {

@@ -1,5 +1,4 @@
-// The arena's door to the operating system: every system call on files is here, and errno is read nowhere
-// else.
+// The arena's door to the operating system: every system call on files is here, and errno is read nowhere else.
 #pragma once
 
 #include <cstddef>

@@ -21,9 +21,8 @@ constexpr std::uint32_t value_size_max = 1u << 30;
 constexpr std::uint64_t schema_size_max = 1u << 26;
 
 fault damaged(std::string what) {
-  return {errc::damaged,
-          "this arena is damaged: " + std::move(what) +
-              ". Nothing was changed. Restore a copy, or look at what is left with dm-inspect check"};
+  return {errc::damaged, "this arena is damaged: " + std::move(what) +
+                             ". Nothing was changed. Restore a copy, or look at what is left with dm-inspect check"};
 }
 
 /// Offsets and sizes from what the header says of the type; all else follows from it.
@@ -41,9 +40,8 @@ void lay_out(arena_header& header) noexcept {
 }  // namespace
 
 std::uint64_t control_block::checksum() const noexcept {
-  const std::uint64_t hash =
-      XXH3_64bits(reinterpret_cast<const char*>(this) + offsetof(control_block, slot_count),
-                  sizeof(control_block) - offsetof(control_block, slot_count));
+  const std::uint64_t hash = XXH3_64bits(reinterpret_cast<const char*>(this) + offsetof(control_block, slot_count),
+                                         sizeof(control_block) - offsetof(control_block, slot_count));
   return hash == 0 ? 1 : hash;
 }
 
@@ -60,9 +58,8 @@ std::uint64_t slots_in(std::uint64_t bytes, const slot_layout& slot) noexcept {
   return std::clamp<std::uint64_t>(bytes / slot.stride_bytes, 1, slots_limit);
 }
 
-arena_header make_header(arena_kind kind, const slot_layout& slot, std::uint64_t slots_max,
-                         std::string_view type_name, std::uint32_t schema_version,
-                         std::span<const std::byte> encoded_schema) {
+arena_header make_header(arena_kind kind, const slot_layout& slot, std::uint64_t slots_max, std::string_view type_name,
+                         std::uint32_t schema_version, std::span<const std::byte> encoded_schema) {
   arena_header header;
   header.kind = static_cast<std::uint32_t>(kind);
   header.schema_version = schema_version;
@@ -96,37 +93,32 @@ std::optional<fault> check_header(std::span<const std::byte> bytes) {
   arena_header header;
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.byte_order == 0x0102'0304u)
-    return fault{errc::not_an_arena,
-                 "this arena was written by a big-endian machine; this one cannot map it"};
+    return fault{errc::not_an_arena, "this arena was written by a big-endian machine; this one cannot map it"};
   if (header.checksum != header.computed_checksum()) {
     // A later version may have moved the checksum, but not the version's own place.
     if (header.format_version > arena_header::format_version_now && header.format_version < 1000)
-      return fault{errc::newer_format,
-                   "this arena has format version " + std::to_string(header.format_version) +
-                       "; this program knows versions up to " +
-                       std::to_string(arena_header::format_version_now) + ". Use a newer deferred-map"};
+      return fault{errc::newer_format, "this arena has format version " + std::to_string(header.format_version) +
+                                           "; this program knows versions up to " +
+                                           std::to_string(arena_header::format_version_now) +
+                                           ". Use a newer deferred-map"};
     return damaged("the header does not have the checksum it should have");
   }
   if (header.format_version > arena_header::format_version_now || header.incompatible_features != 0)
     return fault{errc::newer_format,
-                 "this arena has format version " + std::to_string(header.format_version) +
-                     " with features " + std::to_string(header.incompatible_features) +
-                     "; this program knows version " + std::to_string(arena_header::format_version_now) +
-                     " without any. Use a newer deferred-map"};
+                 "this arena has format version " + std::to_string(header.format_version) + " with features " +
+                     std::to_string(header.incompatible_features) + "; this program knows version " +
+                     std::to_string(arena_header::format_version_now) + " without any. Use a newer deferred-map"};
 
-  // The checksum holds, so these were written so; still, nothing below may be relied on before it was looked
-  // at.
+  // The checksum holds, so these were written so; still, nothing below may be relied on before it was looked at.
   if (header.format_version == 0) return damaged("format version 0 was never used");
   if (header.kind < 1 || header.kind > 3) return damaged("its kind is unknown");
   if (header.value_size_bytes == 0 || header.value_size_bytes > value_size_max)
     return damaged("it says its values have " + std::to_string(header.value_size_bytes) + " bytes");
   if (!std::has_single_bit(header.value_align_bytes) || header.value_align_bytes > arena_page_bytes)
-    return damaged("it says its values are aligned to " + std::to_string(header.value_align_bytes) +
-                   " bytes");
+    return damaged("it says its values are aligned to " + std::to_string(header.value_align_bytes) + " bytes");
   const std::uint64_t value_end = std::uint64_t{header.value_offset} + header.value_size_bytes;
-  if (header.version_offset != 0 || header.value_offset < 4 ||
-      header.value_offset % header.value_align_bytes != 0 || value_end > header.slot_stride_bytes ||
-      header.slot_stride_bytes > std::uint64_t{value_size_max} * 2 ||
+  if (header.version_offset != 0 || header.value_offset < 4 || header.value_offset % header.value_align_bytes != 0 ||
+      value_end > header.slot_stride_bytes || header.slot_stride_bytes > std::uint64_t{value_size_max} * 2 ||
       header.slot_stride_bytes % std::max<std::uint32_t>(header.value_align_bytes, 4) != 0)
     return damaged("its slot layout is impossible");
   if (header.slots_max == 0 || header.slots_max > slots_limit)
@@ -135,15 +127,12 @@ std::optional<fault> check_header(std::span<const std::byte> bytes) {
   if (header.type_name.back() != '\0') return damaged("its type name has no end");
   arena_header expected = header;
   lay_out(expected);
-  if (std::memcmp(&expected, &header, sizeof header) != 0)
-    return damaged("its parts do not lie where they must");
+  if (std::memcmp(&expected, &header, sizeof header) != 0) return damaged("its parts do not lie where they must");
   return std::nullopt;
 }
 
-std::optional<fault> check_schema_region(const arena_header& header,
-                                         std::span<const std::byte> schema_region) {
-  if (schema_region.size() != header.control_offset - sizeof(arena_header))
-    return damaged("it ends within its schema");
+std::optional<fault> check_schema_region(const arena_header& header, std::span<const std::byte> schema_region) {
+  if (schema_region.size() != header.control_offset - sizeof(arena_header)) return damaged("it ends within its schema");
   if (XXH3_64bits(schema_region.data(), schema_region.size()) != header.schema_checksum)
     return damaged("the schema does not have the checksum it should have");
   return std::nullopt;
@@ -158,18 +147,15 @@ std::optional<fault> check_control(const arena_header& header, const control_blo
   if (control.capacity > header.slots_max)
     return damaged("it says it has room for " + std::to_string(control.capacity) + " slots of at most " +
                    std::to_string(header.slots_max));
-  const std::uint64_t needed =
-      header.slots_offset + std::uint64_t{control.capacity} * header.slot_stride_bytes;
+  const std::uint64_t needed = header.slots_offset + std::uint64_t{control.capacity} * header.slot_stride_bytes;
   if (file_size_bytes < needed)
     return damaged("it was cut short: it needs " + std::to_string(needed) + " bytes and has " +
                    std::to_string(file_size_bytes));
   if (control.slot_count > control.capacity)
     return damaged("it says it has " + std::to_string(control.slot_count) + " slots and room for " +
                    std::to_string(control.capacity));
-  if (control.buffer_count > std::size(control.buffer))
-    return damaged("its vacancy buffer is longer than it can be");
-  if (control.generation_floor > (1u << 30) - 2)
-    return damaged("its generation floor is past the last generation");
+  if (control.buffer_count > std::size(control.buffer)) return damaged("its vacancy buffer is longer than it can be");
+  if (control.generation_floor > (1u << 30) - 2) return damaged("its generation floor is past the last generation");
   if ((control.closed | control.synced) != 0 && (!control.nothing_under_way() || control.reserved != 0))
     return damaged("it was closed, but says that something was under way");
   return std::nullopt;

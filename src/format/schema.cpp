@@ -10,8 +10,7 @@ namespace dm {
 namespace {
 
 // Records are copied to and from bytes as they are in memory.
-static_assert(std::endian::native == std::endian::little,
-              "arena files are little-endian, and so must the machine be");
+static_assert(std::endian::native == std::endian::little, "arena files are little-endian, and so must the machine be");
 
 template <class Record>
 Record load(std::span<const std::byte> bytes, std::size_t offset) {
@@ -67,8 +66,7 @@ const char* fault_of(const schema_field& field) {
   const bool plain_text = field.kind == field_kind::text && !field.is_array;
   if (plain_text && field.size_bytes != 1) return "is text of characters that are not one byte each";
   if (!field.is_array && !plain_text && field.count != 1) return "is no array but has more than one element";
-  const std::uint32_t size =
-      fixed_size(field.kind == field_kind::enumeration ? field.underlying : field.kind);
+  const std::uint32_t size = fixed_size(field.kind == field_kind::enumeration ? field.underlying : field.kind);
   if (field.kind == field_kind::enumeration) {
     if (!can_underlie(field.underlying)) return "is an enumeration of something that is no integer";
   } else if (field.underlying != field_kind::none || !field.enumerators.empty()) {
@@ -81,8 +79,7 @@ const char* fault_of(const schema_field& field) {
   }
   for (const schema_enumerator& enumerator : field.enumerators) {
     if (enumerator.name.empty()) return "has an enumerator without a name";
-    if (has_control_characters(enumerator.name))
-      return "has an enumerator with control characters in its name";
+    if (has_control_characters(enumerator.name)) return "has an enumerator with control characters in its name";
     if (!fits(enumerator.value, field.underlying)) return "has an enumerator that its integer cannot hold";
   }
   return nullptr;
@@ -96,8 +93,7 @@ std::string at_field(std::size_t index, const char* fault) {
 class string_reader {
  public:
   explicit string_reader(std::span<const std::byte> bytes)
-      : text_(reinterpret_cast<const char*>(bytes.data()), bytes.size()) {
-  }  // bytes may always be read as char
+      : text_(reinterpret_cast<const char*>(bytes.data()), bytes.size()) {}  // bytes may always be read as char
 
   bool next(std::uint32_t offset, std::string& out) {
     if (offset != position_) return false;
@@ -228,8 +224,7 @@ std::optional<std::string> first_fault(const schema& schema, std::uint32_t value
     string_bytes += field.name.size() + field.type_name.size() + 2;
     for (const schema_enumerator& enumerator : field.enumerators) string_bytes += enumerator.name.size() + 1;
   }
-  if (enumerator_count > schema_enumerators_max)
-    return "the schema has more enumerators than a file can hold";
+  if (enumerator_count > schema_enumerators_max) return "the schema has more enumerators than a file can hold";
   if (string_bytes > schema_string_bytes_max) return "the schema has longer names than a file can hold";
   return std::nullopt;
 }
@@ -293,11 +288,9 @@ schema_result decode(std::span<const std::byte> bytes, std::uint32_t value_size)
   const auto head = load<schema_head>(bytes, 0);
   if (head.magic != schema_head::right_magic) return refuse("there is no schema where one should be");
   if (head.layout != schema_head::right_layout) {
-    return refuse("the schema is laid out in a way this version does not know: " +
-                  std::to_string(head.layout));
+    return refuse("the schema is laid out in a way this version does not know: " + std::to_string(head.layout));
   }
-  if (head.reserved_0 != 0 || head.reserved_1 != 0)
-    return refuse("the schema's head has bytes set that must be 0");
+  if (head.reserved_0 != 0 || head.reserved_1 != 0) return refuse("the schema's head has bytes set that must be 0");
   if (head.field_count == 0 || head.field_count > schema_fields_max) {
     return refuse("the schema says it has " + std::to_string(head.field_count) + " fields");
   }
@@ -308,10 +301,8 @@ schema_result decode(std::span<const std::byte> bytes, std::uint32_t value_size)
     return refuse("the schema says it has " + std::to_string(head.string_bytes) + " bytes of names");
   }
   // None of these can overflow: the counts are limited above.
-  const std::size_t enumerators_at =
-      sizeof(schema_head) + std::size_t{head.field_count} * sizeof(schema_field_record);
-  const std::size_t strings_at =
-      enumerators_at + std::size_t{head.enumerator_count} * sizeof(schema_enumerator_record);
+  const std::size_t enumerators_at = sizeof(schema_head) + std::size_t{head.field_count} * sizeof(schema_field_record);
+  const std::size_t strings_at = enumerators_at + std::size_t{head.enumerator_count} * sizeof(schema_enumerator_record);
   const std::size_t total = strings_at + head.string_bytes;
   if (head.total_bytes != total) return refuse("the schema's size does not agree with its counts");
   if (bytes.size() < total) return refuse("the schema is cut off");
@@ -323,8 +314,7 @@ schema_result decode(std::span<const std::byte> bytes, std::uint32_t value_size)
   result.fields.reserve(head.field_count);
   std::uint32_t enumerators_read = 0;
   for (std::uint32_t i = 0; i < head.field_count; ++i) {
-    const auto record =
-        load<schema_field_record>(bytes, sizeof(schema_head) + i * sizeof(schema_field_record));
+    const auto record = load<schema_field_record>(bytes, sizeof(schema_head) + i * sizeof(schema_field_record));
     schema_field& field = result.fields.emplace_back();
     if (record.reserved != 0) return refuse(at_field(i, "has bytes set that must be 0"));
     if (record.is_array > 1) return refuse(at_field(i, "is neither an array nor not one"));
@@ -344,8 +334,8 @@ schema_result decode(std::span<const std::byte> bytes, std::uint32_t value_size)
     }
     field.enumerators.resize(record.enumerator_count);
     for (schema_enumerator& enumerator : field.enumerators) {
-      const auto stored = load<schema_enumerator_record>(
-          bytes, enumerators_at + enumerators_read * sizeof(schema_enumerator_record));
+      const auto stored =
+          load<schema_enumerator_record>(bytes, enumerators_at + enumerators_read * sizeof(schema_enumerator_record));
       if (stored.reserved != 0) return refuse(at_field(i, "has an enumerator with bytes set that must be 0"));
       if (!strings.next(stored.name, enumerator.name)) {
         return refuse(at_field(i, "has an enumerator whose name is not where it should be"));
@@ -354,8 +344,7 @@ schema_result decode(std::span<const std::byte> bytes, std::uint32_t value_size)
       ++enumerators_read;
     }
   }
-  if (enumerators_read != head.enumerator_count)
-    return refuse("the schema has enumerators that belong to no field");
+  if (enumerators_read != head.enumerator_count) return refuse("the schema has enumerators that belong to no field");
   if (!strings.at_end()) return refuse("the schema has names that belong to no field");
   if (auto fault = first_fault(result, value_size)) return refuse(std::move(*fault));
   return {std::move(result), {}};

@@ -21,9 +21,8 @@ class comparison {
     if (!same_place(in_file, in_program)) return both_sides(path, in_file, in_program);
     if (in_file.kind != in_program.kind) {
       // A type described on one side only. There is nothing to hold its members against.
-      const bool one_opaque =
-          (in_file.kind == field_kind::bytes && in_program.kind == field_kind::structure) ||
-          (in_file.kind == field_kind::structure && in_program.kind == field_kind::bytes);
+      const bool one_opaque = (in_file.kind == field_kind::bytes && in_program.kind == field_kind::structure) ||
+                              (in_file.kind == field_kind::structure && in_program.kind == field_kind::bytes);
       if (one_opaque && in_file.size_bytes == in_program.size_bytes) return std::nullopt;
       return both_sides(path, in_file, in_program);
     }
@@ -40,9 +39,8 @@ class comparison {
  private:
   static bool same_place(const schema_field& a, const schema_field& b) {
     // Scalars go by kind: `long` and `long long` may be the same eight bytes.
-    const bool kind_names_type = a.kind == b.kind &&
-                                 (fixed_size(a.kind) != 0 || a.kind == field_kind::text) &&
-                                 a.kind != field_kind::key;
+    const bool kind_names_type =
+        a.kind == b.kind && (fixed_size(a.kind) != 0 || a.kind == field_kind::text) && a.kind != field_kind::key;
     return a.offset == b.offset && a.count == b.count && a.is_array == b.is_array &&
            (kind_names_type || a.type_name == b.type_name);
   }
@@ -52,10 +50,8 @@ class comparison {
     const auto program_members = members(program_, p);
     const std::string prefix = path.empty() ? "" : path + (file_.fields[f].is_array ? "[]." : ".");
     for (std::size_t i = 0; i < std::max(file_members.size(), program_members.size()); ++i) {
-      if (i == program_members.size())
-        return only_in("file", "program", prefix, file_.fields[file_members[i]], i);
-      if (i == file_members.size())
-        return only_in("program", "file", prefix, program_.fields[program_members[i]], i);
+      if (i == program_members.size()) return only_in("file", "program", prefix, file_.fields[file_members[i]], i);
+      if (i == file_members.size()) return only_in("program", "file", prefix, program_.fields[program_members[i]], i);
       const schema_field& in_file = file_.fields[file_members[i]];
       const schema_field& in_program = program_.fields[program_members[i]];
       const bool named = !in_file.name.empty() && !in_program.name.empty();
@@ -64,8 +60,7 @@ class comparison {
         if (moved == nullptr) {
           const bool renamed = find(file_, file_members, in_program.name) == nullptr;
           return only_in("file", "program", prefix, in_file, i) +
-                 (renamed ? ", which has '" + prefix + in_program.name + "' (" + describe(in_program) + ")"
-                          : "");
+                 (renamed ? ", which has '" + prefix + in_program.name + "' (" + describe(in_program) + ")" : "");
         }
         if (find(file_, file_members, in_program.name) == nullptr) {
           return only_in("program", "file", prefix, in_program, i);
@@ -79,21 +74,17 @@ class comparison {
   }
 
   // The program may know more enumerators than the file: whatever the file's values hold had a name when the
-  // file was made, and has the same one still. A name that is gone or means another number would change what
-  // is stored.
-  static std::optional<std::string> compare_enumerators(const schema_field& in_file,
-                                                        const schema_field& in_program,
+  // file was made, and has the same one still. A name that is gone or means another number would change what is stored.
+  static std::optional<std::string> compare_enumerators(const schema_field& in_file, const schema_field& in_program,
                                                         const std::string& path) {
-    if (in_file.enumerators.empty() || in_program.enumerators.empty())
-      return std::nullopt;  // undescribed there
+    if (in_file.enumerators.empty() || in_program.enumerators.empty()) return std::nullopt;  // undescribed there
     for (const schema_enumerator& theirs : in_file.enumerators) {
       const auto ours = std::find_if(in_program.enumerators.begin(), in_program.enumerators.end(),
                                      [&](const schema_enumerator& e) { return e.name == theirs.name; });
-      const std::string start = subject(path) + ": enumerator '" + theirs.name + "' of " + in_file.type_name +
-                                " is " + std::to_string(theirs.value) + " in the file";
+      const std::string start = subject(path) + ": enumerator '" + theirs.name + "' of " + in_file.type_name + " is " +
+                                std::to_string(theirs.value) + " in the file";
       if (ours == in_program.enumerators.end()) return start + " and missing in the program";
-      if (ours->value != theirs.value)
-        return start + " and " + std::to_string(ours->value) + " in the program";
+      if (ours->value != theirs.value) return start + " and " + std::to_string(ours->value) + " in the program";
     }
     return std::nullopt;
   }
@@ -144,8 +135,7 @@ class comparison {
     return field.depth == 0 ? what : what + " at offset " + std::to_string(field.offset);
   }
 
-  static std::string both_sides(const std::string& path, const schema_field& file,
-                                const schema_field& program) {
+  static std::string both_sides(const std::string& path, const schema_field& file, const schema_field& program) {
     return subject(path) + ": the file has " + describe(file) + ", the program has " + describe(program);
   }
 
@@ -170,8 +160,7 @@ std::optional<std::string> first_difference(const schema& in_file, const schema&
   if (in_file.version == in_program.version) return difference;
   // Another version is a difference even where the bytes agree: prices may have become cents.
   std::string message = "the value type: the file has version " + std::to_string(in_file.version) + " of " +
-                        in_file.fields[0].type_name + ", the program has version " +
-                        std::to_string(in_program.version);
+                        in_file.fields[0].type_name + ", the program has version " + std::to_string(in_program.version);
   if (difference) message += "; " + *difference;
   return message;
 }

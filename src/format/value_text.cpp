@@ -11,8 +11,7 @@ namespace {
 constexpr std::size_t shown_bytes_max = 32;
 
 // Walks the schema's tree over the bytes of one value. Trusts the schema for nothing that it reads by: every
-// read is checked against the bytes there are, so that a schema that was never validated shows nonsense and
-// no more.
+// read is checked against the bytes there are, so that a schema that was never validated shows nonsense and no more.
 class walk {
  public:
   walk(const schema& schema, std::span<const std::byte> value, value_visitor& visitor)
@@ -177,8 +176,7 @@ std::size_t printable_prefix(std::string_view text) {
     code = code << 6 | (byte(i) & 0x3fu);
   }
   const auto between = [code](std::uint32_t low, std::uint32_t high) { return code >= low && code <= high; };
-  if ((length == 3 && code < 0x800) || (length == 4 && code < 0x10000) || code > 0x10ffff)
-    return 0;                                                        // overlong
+  if ((length == 3 && code < 0x800) || (length == 4 && code < 0x10000) || code > 0x10ffff) return 0;  // overlong
   if (between(0xd800, 0xdfff)) return 0;                             // half a UTF-16 pair
   if (between(0x80, 0x9f)) return 0;                                 // terminals may take these for controls
   if (between(0x200b, 0x200f) || between(0x2028, 0x202e)) return 0;  // invisible, line breaks, text direction
@@ -207,9 +205,7 @@ class text_writer final : public value_visitor {
     out_ += raw == 0 ? "false" : "true";
     if (raw > 1) out_ += "?(" + std::to_string(raw) + ")";
   }
-  void unsigned_integer(const schema_field&, std::uint64_t number) override {
-    append(std::to_string(number));
-  }
+  void unsigned_integer(const schema_field&, std::uint64_t number) override { append(std::to_string(number)); }
   void signed_integer(const schema_field&, std::int64_t number) override { append(std::to_string(number)); }
   void floating(const schema_field&, float number) override { append_number(number); }
   void floating(const schema_field&, double number) override { append_number(number); }
@@ -219,8 +215,7 @@ class text_writer final : public value_visitor {
   void key(const schema_field&, std::uint64_t bits) override {
     if (bits == 0) return append("null");
     const std::uint64_t generation = bits >> 34;
-    // The state a key carries is "occupied", both bits set; generation 0 and the last but one belong to no
-    // value.
+    // The state a key carries is "occupied", both bits set; generation 0 and the last but one belong to no value.
     if ((bits >> 32 & 0b11) != 0b11 || generation == 0 || generation > (std::uint64_t{1} << 30) - 2) {
       std::string line = "bad key 0x";
       for (unsigned shift = 64; shift != 0; shift -= 8) append_hex(line, bits >> (shift - 8) & 0xff);
@@ -230,9 +225,8 @@ class text_writer final : public value_visitor {
   }
 
   void enumeration(const schema_field& field, std::int64_t value, std::string_view name) override {
-    const std::string number = field.underlying == field_kind::u64
-                                   ? std::to_string(static_cast<std::uint64_t>(value))
-                                   : std::to_string(value);
+    const std::string number =
+        field.underlying == field_kind::u64 ? std::to_string(static_cast<std::uint64_t>(value)) : std::to_string(value);
     append(name.empty() ? number : escaped(name) + "(" + number + ")");
   }
 

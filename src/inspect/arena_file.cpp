@@ -103,8 +103,7 @@ void arena_file::read_schema() {
                                    ::strnlen(header_.type_name.data(), header_.type_name.size()));
   if (!whole_name.starts_with(in_header) || (in_header.empty() && !whole_name.empty()))
     bad("schema-type-name",
-        "header and schema name different types: \"" + escaped(in_header) + "\" and \"" +
-            escaped(whole_name) + "\"",
+        "header and schema name different types: \"" + escaped(in_header) + "\" and \"" + escaped(whole_name) + "\"",
         severity::warning);
 }
 
@@ -115,8 +114,8 @@ void arena_file::read_control() {
     try {
       const auto bytes = std::as_writable_bytes(std::span(&control, 1));
       if (source_->read(layout_.control_offset, bytes) == bytes.size()) return control;
-      findings_.push_back({"control-cut-short", severity::error, size_bytes_, std::nullopt,
-                           "the file ends before its counts do"});
+      findings_.push_back(
+          {"control-cut-short", severity::error, size_bytes_, std::nullopt, "the file ends before its counts do"});
     } catch (const dm::error& e) {
       findings_.push_back({"unreadable", severity::error, layout_.control_offset, std::nullopt,
                            "the control block cannot be read: " + e.code().message()});
@@ -151,8 +150,7 @@ bool arena_file::mends_when_opened() const noexcept {
     case left_state::open:
     case left_state::machine_stopped:
       return true;
-    // The same question that opening asks: only where the answer is no will it rely on counts and index as
-    // they are.
+    // The same question that opening asks: only where the answer is no will it rely on counts and index as they are.
     case left_state::killed:
       return !control_->nothing_under_way() || control_->reserved != 0;
     case left_state::closed:
@@ -164,8 +162,7 @@ bool arena_file::mends_when_opened() const noexcept {
 
 std::uint64_t arena_file::slots_in_file() const noexcept {
   if (!has_layout_ || size_bytes_ < layout_.slots_offset + version_bytes) return 0;
-  const std::uint64_t there =
-      (size_bytes_ - layout_.slots_offset - version_bytes) / layout_.slot_stride_bytes + 1;
+  const std::uint64_t there = (size_bytes_ - layout_.slots_offset - version_bytes) / layout_.slot_stride_bytes + 1;
   return std::min(there, layout_.slots_max);
 }
 

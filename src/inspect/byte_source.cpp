@@ -75,8 +75,7 @@ class file_source final : public byte_source {
 std::unique_ptr<byte_source> open_file(const std::filesystem::path& path) {
   std::error_code unseen;
   // Whatever is wrong with the link, opening it says it better.
-  const auto real =
-      std::filesystem::is_symlink(path, unseen) ? std::filesystem::canonical(path, unseen) : path;
+  const auto real = std::filesystem::is_symlink(path, unseen) ? std::filesystem::canonical(path, unseen) : path;
   return std::make_unique<file_source>(posix::file::open(real.empty() ? path : real, false));
 }
 

@@ -81,8 +81,8 @@ class slot_check {
       const std::uint32_t index = control_.buffer[entry];
       if (index >= control_.slot_count) {
         found_.add("buffer-out-of-range", between_, entry_offset(entry), std::nullopt, [&] {
-          return "entry " + std::to_string(entry) + " of the vacancy buffer names slot " +
-                 std::to_string(index) + ", which does not exist";
+          return "entry " + std::to_string(entry) + " of the vacancy buffer names slot " + std::to_string(index) +
+                 ", which does not exist";
         });
         continue;
       }
@@ -193,8 +193,7 @@ class slot_check {
     const arena_header& layout = arena_.layout();
     const std::uint64_t end = arena_.slots_in_file();
     const std::uint32_t floor = std::max(control_.generation_floor, version::first_generation);
-    const std::uint64_t at_once =
-        std::max<std::uint64_t>((std::uint64_t{1} << 20) / layout.slot_stride_bytes, 1);
+    const std::uint64_t at_once = std::max<std::uint64_t>((std::uint64_t{1} << 20) / layout.slot_stride_bytes, 1);
     for (std::uint64_t first = control_.slot_count; first < end;) {
       // Room that was allocated ahead has never been written, and need not be read.
       const std::uint64_t data = arena_.bytes().next_data(arena_.offset_of_slot(first));
@@ -222,8 +221,7 @@ class slot_check {
   }
 
   void summaries() {
-    std::uint64_t words_below =
-        (std::min<std::uint64_t>(control_.slot_count, arena_.layout().slots_max) + 63) / 64;
+    std::uint64_t words_below = (std::min<std::uint64_t>(control_.slot_count, arena_.layout().slots_max) + 63) / 64;
     for (std::uint32_t level = 1; level < levels_.levels; ++level) {
       index_words below = level_words(level - 1);
       index_words summary = level_words(level);

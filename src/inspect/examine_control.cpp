@@ -16,9 +16,8 @@ class control_examination {
         control_(*arena.control()),
         between_(arena.mends_when_opened() ? severity::note : severity::error),
         // What not even the next opening would believe; a snapshot of a file in use may be of two moments.
-        settled_(arena.left() == left_state::open || arena.left() == left_state::machine_stopped
-                     ? severity::note
-                     : severity::error) {}
+        settled_(arena.left() == left_state::open || arena.left() == left_state::machine_stopped ? severity::note
+                                                                                                 : severity::error) {}
 
   std::vector<finding> run() {
     how_it_was_left();
@@ -51,10 +50,9 @@ class control_examination {
           "here");
     if (arena_.left() == left_state::killed)
       add("not-closed", severity::note, offsetof(control_block, closed),
-          arena_.mends_when_opened()
-              ? "its user was killed within an operation or held handles; the next to open it "
-                "for writing mends counts and index from the versions"
-              : "its user was killed between two operations; there is nothing to mend");
+          arena_.mends_when_opened() ? "its user was killed within an operation or held handles; the next to open it "
+                                       "for writing mends counts and index from the versions"
+                                     : "its user was killed between two operations; there is nothing to mend");
     if (arena_.left() == left_state::machine_stopped)
       add("machine-stopped", severity::error, offsetof(control_block, boot_id),
           "the file was open when the machine stopped, or copied from another machine while it was: its "
@@ -76,8 +74,7 @@ class control_examination {
 
   void bounds() {
     const arena_header& layout = arena_.layout();
-    const std::uint64_t needed =
-        layout.slots_offset + std::uint64_t{control_.capacity} * layout.slot_stride_bytes;
+    const std::uint64_t needed = layout.slots_offset + std::uint64_t{control_.capacity} * layout.slot_stride_bytes;
     require(control_.capacity <= layout.slots_max, "capacity-over-maximum", severity::error,
             offsetof(control_block, capacity),
             "there is room for " + std::to_string(control_.capacity) + " slots of at most " +
@@ -91,26 +88,23 @@ class control_examination {
                            "the file should have " + std::to_string(needed) + " bytes and ends after " +
                                std::to_string(arena_.size_bytes())});
     else if (arena_.size_bytes() > layout.file_size_for(control_.capacity))
-      findings_.push_back(
-          {"file-longer", severity::note, layout.file_size_for(control_.capacity), std::nullopt,
-           std::to_string(arena_.size_bytes() - layout.file_size_for(control_.capacity)) +
-               " bytes lie behind the room for slots, as growth leaves them that was interrupted"});
+      findings_.push_back({"file-longer", severity::note, layout.file_size_for(control_.capacity), std::nullopt,
+                           std::to_string(arena_.size_bytes() - layout.file_size_for(control_.capacity)) +
+                               " bytes lie behind the room for slots, as growth leaves them that was interrupted"});
     require(control_.buffer_count <= std::size(control_.buffer), "buffer-too-long", severity::error,
             offsetof(control_block, buffer_count),
             "the vacancy buffer has " + std::to_string(control_.buffer_count) + " entries of at most " +
                 std::to_string(std::size(control_.buffer)));
     require(control_.generation_floor <= version::last_generation, "generation-floor", severity::error,
             offsetof(control_block, generation_floor),
-            "the generation floor is " + std::to_string(control_.generation_floor) +
-                ", past the last generation");
+            "the generation floor is " + std::to_string(control_.generation_floor) + ", past the last generation");
   }
 
   void counts() {
-    const std::uint64_t sum =
-        std::uint64_t{control_.occupied} + control_.reserved + control_.vacant + control_.retired;
+    const std::uint64_t sum = std::uint64_t{control_.occupied} + control_.reserved + control_.vacant + control_.retired;
     require(sum == control_.slot_count, "count-sum", between_, offsetof(control_block, slot_count),
-            "occupied, reserved, vacant and retired slots make " + std::to_string(sum) +
-                ", the slot count is " + std::to_string(control_.slot_count));
+            "occupied, reserved, vacant and retired slots make " + std::to_string(sum) + ", the slot count is " +
+                std::to_string(control_.slot_count));
     if (arena_.left() == left_state::killed && control_.reserved != 0)
       add("reserved-left", severity::note, offsetof(control_block, reserved),
           "reserved by handles that died with their process: " + std::to_string(control_.reserved) +
@@ -120,16 +114,15 @@ class control_examination {
   void under_way() {
     require(control_.recovering <= recovering_salvage, "recovering-mark", severity::error,
             offsetof(control_block, recovering),
-            "the mark of a recovery under way is " + std::to_string(control_.recovering) +
-                ", which means nothing");
+            "the mark of a recovery under way is " + std::to_string(control_.recovering) + ", which means nothing");
     if (control_.update_pending == 0) return;
     const bool can_be = control_.update_pending == 1 && control_.update_index < control_.slot_count;
     add(can_be ? "update-pending" : "update-mark", can_be ? severity::note : settled_,
         offsetof(control_block, update_pending),
         can_be ? "an update of slot " + std::to_string(control_.update_index) +
                      " was committed and not yet copied into the slot; the next to open the file does that"
-               : "the mark of an update under way is " + std::to_string(control_.update_pending) +
-                     ", of slot " + std::to_string(control_.update_index) + ", which cannot be");
+               : "the mark of an update under way is " + std::to_string(control_.update_pending) + ", of slot " +
+                     std::to_string(control_.update_index) + ", which cannot be");
   }
 
   /// What is kept for people only.
@@ -139,11 +132,10 @@ class control_examination {
     };
     require(all_zero(control_.unused_counts) && all_zero(control_.unused_recovery), "control-reserved",
             severity::warning, offsetof(control_block, unused_counts), "bytes that must be 0 are not");
-    require(control_.last_recovery.outcome <= static_cast<std::uint32_t>(recovery_outcome::salvaged),
-            "recovery-record", severity::warning, offsetof(control_block, last_recovery),
+    require(control_.last_recovery.outcome <= static_cast<std::uint32_t>(recovery_outcome::salvaged), "recovery-record",
+            severity::warning, offsetof(control_block, last_recovery),
             "the last recovery has an unknown outcome: " + std::to_string(control_.last_recovery.outcome));
-    require(*std::rbegin(control_.owner_program) == '\0' &&
-                *std::rbegin(control_.last_recovery.killed_program) == '\0',
+    require(*std::rbegin(control_.owner_program) == '\0' && *std::rbegin(control_.last_recovery.killed_program) == '\0',
             "owner-program", severity::warning, offsetof(control_block, owner_program),
             "the name of a program has no end");
   }

@@ -29,12 +29,11 @@ constexpr offset_field derived_fields[] = {
     {"slots_offset", &arena_header::slots_offset, offsetof(arena_header, slots_offset)},
 };
 
-/// Whether a file that does not begin with the magic number is an arena nonetheless, with its first bytes
-/// damaged.
+/// Whether a file that does not begin with the magic number is an arena nonetheless, with its first bytes damaged.
 bool is_arena_but_for_its_magic(const arena_header& header) {
   return header.byte_order == arena_header::byte_order_tag && header.kind >= 1 && header.kind <= 3 &&
-         header.format_version == arena_header::format_version_now &&
-         header.schema_offset == sizeof(arena_header) && header.control_size_bytes == sizeof(control_block);
+         header.format_version == arena_header::format_version_now && header.schema_offset == sizeof(arena_header) &&
+         header.control_size_bytes == sizeof(control_block);
 }
 
 bool values_are_possible(const arena_header& header) {
@@ -52,8 +51,8 @@ bool slot_layout_is_possible(const arena_header& header) {
 
 /// The same header with the offsets `make_header` gives.
 arena_header laid_out(const arena_header& header) {
-  const slot_layout slot{header.slot_stride_bytes, header.version_offset, header.value_offset,
-                         header.value_size_bytes, header.value_align_bytes};
+  const slot_layout slot{header.slot_stride_bytes, header.version_offset, header.value_offset, header.value_size_bytes,
+                         header.value_align_bytes};
   const std::vector<std::byte> as_long_as_the_schema(header.schema_size_bytes);
   const arena_header made = make_header(static_cast<arena_kind>(header.kind), slot, header.slots_max, {},
                                         header.schema_version, as_long_as_the_schema);
@@ -71,8 +70,7 @@ header_examination examine_header(const std::filesystem::path& path, std::span<c
   header = arena_header{};
   std::memset(static_cast<void*>(&header), 0, sizeof header);
   std::memcpy(static_cast<void*>(&header), bytes.data(), std::min(bytes.size(), sizeof header));
-  const auto bad = [&](std::string_view rule, std::uint64_t at, std::string text,
-                       severity level = severity::error) {
+  const auto bad = [&](std::string_view rule, std::uint64_t at, std::string text, severity level = severity::error) {
     result.findings.push_back({rule, level, at, std::nullopt, std::move(text)});
   };
 
@@ -84,8 +82,7 @@ header_examination examine_header(const std::filesystem::path& path, std::span<c
   if (header.magic != arena_header::magic_bytes) {
     if (bytes.size() < sizeof header || !is_arena_but_for_its_magic(header))
       throw error(errc::not_an_arena, path, first ? first->message : "this file is no arena");
-    bad("header-magic", 0,
-        "the file does not begin with an arena's magic number, though all that follows is one's");
+    bad("header-magic", 0, "the file does not begin with an arena's magic number, though all that follows is one's");
   }
   if (bytes.size() < sizeof header) {
     bad("header-short", bytes.size(),
@@ -93,8 +90,7 @@ header_examination examine_header(const std::filesystem::path& path, std::span<c
     return result;
   }
   if (header.byte_order == 0x0102'0304u) {
-    throw error(errc::not_an_arena, path,
-                "this arena was written by a big-endian machine, and can be read there only");
+    throw error(errc::not_an_arena, path, "this arena was written by a big-endian machine, and can be read there only");
   }
   if (first && first->code == errc::newer_format) {
     result.newer_format = true;
@@ -130,11 +126,9 @@ header_examination examine_header(const std::filesystem::path& path, std::span<c
   if (can_be_laid_out)
     must(slot_layout_is_possible(header), "header-slot-layout", offsetof(arena_header, slot_stride_bytes),
          "slots of " + std::to_string(header.slot_stride_bytes) + " bytes with a version at " +
-             std::to_string(header.version_offset) + " and a value of " +
-             std::to_string(header.value_size_bytes) + " bytes at " + std::to_string(header.value_offset) +
-             " are impossible");
-  must(header.slots_max != 0 && header.slots_max <= slots_limit, "header-slots-max",
-       offsetof(arena_header, slots_max),
+             std::to_string(header.version_offset) + " and a value of " + std::to_string(header.value_size_bytes) +
+             " bytes at " + std::to_string(header.value_offset) + " are impossible");
+  must(header.slots_max != 0 && header.slots_max <= slots_limit, "header-slots-max", offsetof(arena_header, slots_max),
        "a maximum of " + std::to_string(header.slots_max) + " slots is impossible");
   must(header.schema_size_bytes <= file_size_bytes && header.schema_size_bytes <= std::uint64_t{1} << 26,
        "header-schema-size", offsetof(arena_header, schema_size_bytes),

@@ -1,5 +1,4 @@
-// The rules for what stands before the slots. Used while a file is opened; `check` adds those for slots and
-// index.
+// The rules for what stands before the slots. Used while a file is opened; `check` adds those for slots and index.
 #pragma once
 
 #include <cstddef>

@@ -11,8 +11,7 @@
 
 namespace dm::inspect {
 
-/// One level of the index. Cheap where words are asked for in ascending order. Words behind the file's end
-/// are 0.
+/// One level of the index. Cheap where words are asked for in ascending order. Words behind the file's end are 0.
 class index_words {
  public:
   index_words(const byte_source& source, std::uint64_t offset, std::uint64_t count,
@@ -23,9 +22,7 @@ class index_words {
     if (word < begin_ || word >= begin_ + buffer_.size()) fill(word);
     return buffer_[static_cast<std::size_t>(word - begin_)];
   }
-  std::uint64_t offset_of(std::uint64_t word) const noexcept {
-    return offset_ + word * sizeof(std::uint64_t);
-  }
+  std::uint64_t offset_of(std::uint64_t word) const noexcept { return offset_ + word * sizeof(std::uint64_t); }
 
  private:
   static constexpr std::uint64_t words_at_once = 16 * 1024;

@@ -17,9 +17,7 @@ bool is_a_life(std::uint32_t generation) {
   return generation >= version::first_generation && generation <= version::last_generation;
 }
 
-std::string lives(std::uint32_t count) {
-  return std::to_string(count) + (count == 1 ? " generation" : " generations");
-}
+std::string lives(std::uint32_t count) { return std::to_string(count) + (count == 1 ? " generation" : " generations"); }
 
 void judge(lookup_result& result, std::uint32_t generation) {
   const slot_view& slot = result.slot;
@@ -99,8 +97,7 @@ lookup_result lookup(const arena_file& arena, key_parts key) {
     judge(result, key.generation);
     if (result.state != key_state::live) return result;
     result.value.assign(slot->value.begin(), slot->value.end());
-    // The value was read after its version; the version again, after it: a slot that was given away meanwhile
-    // shows.
+    // The value was read after its version; the version again, after it: a slot that was given away meanwhile shows.
     slot_scan after(arena, key.index, std::uint64_t{key.index} + 1, slot_parts::versions);
     const slot_view* again = after.next();
     if (again != nullptr && again->version == result.slot.version) return result;

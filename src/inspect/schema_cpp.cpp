@@ -9,8 +9,7 @@ namespace {
 
 constexpr std::size_t comment_column = 44;
 
-/// How C++ spells what a field holds, where its type's own name says less or something that depends on the
-/// machine.
+/// How C++ spells what a field holds, where its type's own name says less or something that depends on the machine.
 std::string spelling(const schema_field& field) {
   switch (field.kind) {
     case field_kind::boolean:
@@ -124,8 +123,7 @@ class cpp_writer {
       return;
     }
     std::string comment = std::to_string(field.offset);
-    if (field.kind == field_kind::bytes)
-      comment += ": opaque, " + std::to_string(field.size_bytes) + " bytes";
+    if (field.kind == field_kind::bytes) comment += ": opaque, " + std::to_string(field.size_bytes) + " bytes";
     if (field.kind == field_kind::enumeration && field.enumerators.empty())
       comment += ": enumeration stored as " + std::string(dm::to_string(field.underlying));
     line(indent, spelling(field) + " " + declarator + ";", comment);
@@ -137,8 +135,6 @@ class cpp_writer {
 
 }  // namespace
 
-std::string to_cpp(const dm::schema& schema) {
-  return schema.fields.empty() ? "" : cpp_writer(schema).write();
-}
+std::string to_cpp(const dm::schema& schema) { return schema.fields.empty() ? "" : cpp_writer(schema).write(); }
 
 }  // namespace dm::inspect

@@ -25,8 +25,7 @@ bool is_possible_version(const arena_file& arena, std::uint32_t word) noexcept {
 }
 
 slot_scan::slot_scan(const arena_file& arena, const slot_filter& filter, slot_parts parts)
-    : slot_scan(arena, filter.index_begin, std::min<std::uint64_t>(filter.index_end, arena.slot_count()),
-                parts) {
+    : slot_scan(arena, filter.index_begin, std::min<std::uint64_t>(filter.index_end, arena.slot_count()), parts) {
   filter_ = filter;
 }
 

@@ -14,13 +14,11 @@ std::string text_of(const char (&padded)[Size]) {
 
 std::string owner_of(const summary& s) {
   if (s.owner_pid == 0) return "its user";
-  return "process " + std::to_string(s.owner_pid) +
-         (s.owner_program.empty() ? "" : " (" + s.owner_program + ")");
+  return "process " + std::to_string(s.owner_pid) + (s.owner_program.empty() ? "" : " (" + s.owner_program + ")");
 }
 
 std::string sentence(const arena_file& arena, const summary& s) {
-  const std::string holders =
-      s.locks.holders.empty() ? "a process that cannot be seen from here" : s.locks.holders;
+  const std::string holders = s.locks.holders.empty() ? "a process that cannot be seen from here" : s.locks.holders;
   switch (s.left) {
     case left_state::open:
       return "open for writing by " + holders;

@@ -11,18 +11,14 @@ std::string recovery_report::to_string() const {
   const std::string who = killed_pid == 0 ? "its last user"
                                           : "process " + std::to_string(killed_pid) +
                                                 (killed_program.empty() ? "" : " (" + killed_program + ")");
-  if (outcome == recovery_outcome::nothing_under_way)
-    return who + " was killed between two operations: nothing to do";
-  std::string text =
-      outcome == recovery_outcome::salvaged
-          ? "the machine stopped while " + who + " had it open: rebuilt from what had reached the disk; "
-          : who + " was killed while it had it open: ";
+  if (outcome == recovery_outcome::nothing_under_way) return who + " was killed between two operations: nothing to do";
+  std::string text = outcome == recovery_outcome::salvaged
+                         ? "the machine stopped while " + who + " had it open: rebuilt from what had reached the disk; "
+                         : who + " was killed while it had it open: ";
   text += std::to_string(slots_examined) + " slots examined, counts and index rebuilt";
-  if (reserved_given_back != 0)
-    text += ", " + std::to_string(reserved_given_back) + " reserved slots given back";
+  if (reserved_given_back != 0) text += ", " + std::to_string(reserved_given_back) + " reserved slots given back";
   if (updates_finished != 0) text += ", a half-done update finished";
-  if (impossible_mended != 0)
-    text += ", " + std::to_string(impossible_mended) + " unreadable slots made vacant";
+  if (impossible_mended != 0) text += ", " + std::to_string(impossible_mended) + " unreadable slots made vacant";
   return text;
 }
 
@@ -31,9 +27,8 @@ namespace detail {
 void record(arena& arena, const recovery_report& report) {
   recovery_record& kept = arena.control().last_recovery;
   recovery_record fresh;
-  fresh.unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                      std::chrono::system_clock::now().time_since_epoch())
-                      .count();
+  fresh.unix_ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   fresh.outcome = static_cast<std::uint32_t>(report.outcome);
   fresh.slots_examined = report.slots_examined;
   fresh.reserved_given_back = report.reserved_given_back;
@@ -50,29 +45,25 @@ bool needs_recovery(const control_block& control) noexcept {
 }
 
 void refuse_impossible_version(const arena& arena, std::uint32_t slot) {
-  throw error(
-      errc::damaged, arena.path(),
-      "this arena is damaged: slot " + std::to_string(slot) +
-          " has a version that no operation leaves. Nothing was changed. Restore a copy, or look at what is "
-          "left with dm-inspect check");
+  throw error(errc::damaged, arena.path(),
+              "this arena is damaged: slot " + std::to_string(slot) +
+                  " has a version that no operation leaves. Nothing was changed. Restore a copy, or look at what is "
+                  "left with dm-inspect check");
 }
 
 void refuse_unsound(const arena& arena, const std::string& fault) {
-  throw error(
-      errc::damaged, arena.path(),
-      "this arena is damaged: " + fault + ". Restore a copy, or look at what is left with dm-inspect check");
+  throw error(errc::damaged, arena.path(),
+              "this arena is damaged: " + fault + ". Restore a copy, or look at what is left with dm-inspect check");
 }
 
 void refuse_writing(const arena* arena) {
   if (arena == nullptr)
     throw error(errc::bad_options, "", "this map is not open: it was closed or moved from, or never opened");
-  throw error(errc::read_only, arena->path(),
-              "this map was opened with open_read_only and cannot be changed");
+  throw error(errc::read_only, arena->path(), "this map was opened with open_read_only and cannot be changed");
 }
 
 std::int64_t monotonic_ns() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
 

@@ -64,8 +64,7 @@ int run(int argc, char** argv) {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     // Help and version are success, and are printed here.
-    if (e.get_exit_code() == 0)
-      return program.exit(e) == 0 && finish_output() ? exit_clean : exit_could_not_run;
+    if (e.get_exit_code() == 0) return program.exit(e) == 0 && finish_output() ? exit_clean : exit_could_not_run;
     complain(dm::escaped(e.what()) + ". Run 'dm-inspect --help' for how it is used");
     return exit_usage;
   }

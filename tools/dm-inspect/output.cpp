@@ -131,8 +131,8 @@ std::string time_text(std::int64_t unix_ns) {
 std::string time_json(std::int64_t unix_ns) {
   std::int64_t ns = 0;
   const std::tm at = calendar(unix_ns, ns);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", at.tm_year + 1900, at.tm_mon + 1,
-                     at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec, ns);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", at.tm_year + 1900, at.tm_mon + 1, at.tm_mday,
+                     at.tm_hour, at.tm_min, at.tm_sec, ns);
 }
 
 std::string hex_text(std::span<const std::byte> bytes) {

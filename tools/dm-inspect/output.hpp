@@ -44,8 +44,7 @@ void print_field(std::string_view name, std::string_view text);
 
 /// Columns of the terminal; 0 where the output is none.
 std::size_t terminal_columns();
-/// `text`, cut to so many columns with an ellipsis at the end; 0 columns are any number. Never within a code
-/// point.
+/// `text`, cut to so many columns with an ellipsis at the end; 0 columns are any number. Never within a code point.
 std::string cut_to(std::string_view text, std::size_t columns);
 
 std::string with_commas(std::uint64_t number);                    ///< 1,234,567

@@ -16,9 +16,7 @@ std::string problem_of(const dm::inspect::slot_view& slot) {
 
 }  // namespace
 
-std::string key_text(std::uint32_t index, std::uint32_t generation) {
-  return fmt::format("{}:{}", index, generation);
-}
+std::string key_text(std::uint32_t index, std::uint32_t generation) { return fmt::format("{}:{}", index, generation); }
 
 std::string slot_remark(const dm::inspect::slot_view& slot, const dm::schema& schema) {
   if (const std::string problem = problem_of(slot); !problem.empty()) return "(" + problem + ")";
@@ -38,8 +36,7 @@ json slot_record(const dm::inspect::slot_view& slot, const dm::schema& schema) {
   } else if (slot.state() == dm::slot_state::occupied || slot.state() == dm::slot_state::updating) {
     record["key"] = key_text(slot.index, slot.generation());
     record["value"] = value_json(schema, slot.value);
-    if (slot.value.size() < schema.fields.front().extent_bytes())
-      record["problem"] = "the file ends within the value";
+    if (slot.value.size() < schema.fields.front().extent_bytes()) record["problem"] = "the file ends within the value";
   } else if (slot.state() == dm::slot_state::reserved) {
     record["key"] = key_text(slot.index, slot.generation());
   }

@@ -35,9 +35,7 @@ class json_builder final : public dm::value_visitor {
   void end_array(const dm::schema_field&) override { close(); }
   void member(std::string_view name) override { name_ = text_json(name); }
 
-  void boolean(const dm::schema_field&, std::uint8_t raw) override {
-    add(raw > 1 ? json(raw) : json(raw == 1));
-  }
+  void boolean(const dm::schema_field&, std::uint8_t raw) override { add(raw > 1 ? json(raw) : json(raw == 1)); }
   void unsigned_integer(const dm::schema_field&, std::uint64_t number) override { add(number); }
   void signed_integer(const dm::schema_field&, std::int64_t number) override { add(number); }
   void floating(const dm::schema_field&, float number) override {

@@ -22,12 +22,9 @@ std::string place_of(const finding& found) {
 }
 
 std::string verdict(const check_report& report) {
-  const auto total = [&](severity level, const char* noun) {
-    return counted(report.findings.total(level), noun);
-  };
-  return fmt::format("{}: {}, {}, {}", report.is_clean() ? "clean" : "faults",
-                     total(severity::error, "error"), total(severity::warning, "warning"),
-                     total(severity::note, "note"));
+  const auto total = [&](severity level, const char* noun) { return counted(report.findings.total(level), noun); };
+  return fmt::format("{}: {}, {}, {}", report.is_clean() ? "clean" : "faults", total(severity::error, "error"),
+                     total(severity::warning, "warning"), total(severity::note, "note"));
 }
 
 void print_table(const check_report& report) {
@@ -43,11 +40,10 @@ void print_table(const check_report& report) {
   if (!report.findings.listed().empty()) fmt::print("\n");
   print_field("Examined",
               counted(report.slots_examined, "slot") + (report.is_complete ? "" : ", and not all there are"));
-  print_field(
-      "  as found",
-      fmt::format("{} occupied, {} reserved, {} vacant, {} retired{}", with_commas(report.occupied),
-                  with_commas(report.reserved), with_commas(report.vacant), with_commas(report.retired),
-                  report.impossible == 0 ? "" : ", " + with_commas(report.impossible) + " impossible"));
+  print_field("  as found",
+              fmt::format("{} occupied, {} reserved, {} vacant, {} retired{}", with_commas(report.occupied),
+                          with_commas(report.reserved), with_commas(report.vacant), with_commas(report.retired),
+                          report.impossible == 0 ? "" : ", " + with_commas(report.impossible) + " impossible"));
   print_field("Result", verdict(report));
 }
 
@@ -84,8 +80,7 @@ int show(const check_options& options) {
   const auto arena = dm::inspect::arena_file::open(options.file);
   if (arena.has_newer_format())
     throw dm::error(dm::errc::newer_format, options.file.string(), arena.findings().front().text);
-  const check_report report =
-      dm::inspect::check(arena, {options.limit == 0 ? ~std::size_t{0} : options.limit});
+  const check_report report = dm::inspect::check(arena, {options.limit == 0 ? ~std::size_t{0} : options.limit});
   if (options.format == output_format::json)
     print_as_json(arena, report);
   else

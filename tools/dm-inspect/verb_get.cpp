@@ -21,8 +21,8 @@ std::vector<key_parts> parsed(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     const auto key = dm::inspect::parse_key_parts(text);
     if (!key)
-      throw usage_error(fmt::format(
-          "'{}' is no key. A key is index:generation, as 3:1, or its 64 bits, as 0x700000003", text));
+      throw usage_error(
+          fmt::format("'{}' is no key. A key is index:generation, as 3:1, or its 64 bits, as 0x700000003", text));
     keys.push_back(*key);
   }
   return keys;
@@ -70,9 +70,7 @@ verb make_get(CLI::App& program) {
   CLI::App* command = program.add_subcommand("get", "What keys name: a value, or since when no more");
   auto options = std::make_shared<get_options>();
   add_common_options(*command, *options);
-  command
-      ->add_option("KEY", options->keys,
-                   "index:generation, as maps print keys, or the 64 bits of a key as 0x...")
+  command->add_option("KEY", options->keys, "index:generation, as maps print keys, or the 64 bits of a key as 0x...")
       ->required()
       ->type_name("");
   command->footer(

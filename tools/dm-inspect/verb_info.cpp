@@ -26,27 +26,24 @@ std::string recovery_text(const summary& s) {
 
 std::string share(std::uint64_t part, std::uint64_t whole) {
   const std::string count = with_commas(part);
-  return whole == 0 ? count
-                    : fmt::format("{:<14} {:>5.1f} %", count,
-                                  100.0 * static_cast<double>(part) / static_cast<double>(whole));
+  return whole == 0
+             ? count
+             : fmt::format("{:<14} {:>5.1f} %", count, 100.0 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
 void print_table(const summary& s) {
   print_field("File", s.path);
   print_field("Kind", fmt::format("{}, format version {}", s.kind, s.format_version));
   if ((s.compatible_features | s.incompatible_features) != 0)
-    print_field("Features", fmt::format("compatible {:#x}, incompatible {:#x}", s.compatible_features,
-                                        s.incompatible_features));
+    print_field("Features",
+                fmt::format("compatible {:#x}, incompatible {:#x}", s.compatible_features, s.incompatible_features));
   print_field("Uuid", s.uuid);
   print_field("Created", time_text(s.created_unix_ns));
-  print_field("Size",
-              fmt::format("{}, on disk {}", bytes_text(s.file_size_bytes), bytes_text(s.allocated_bytes)));
+  print_field("Size", fmt::format("{}, on disk {}", bytes_text(s.file_size_bytes), bytes_text(s.allocated_bytes)));
   fmt::print("\n");
-  print_field("Type",
-              s.type_version == 0 ? s.type_name : fmt::format("{}, version {}", s.type_name, s.type_version));
+  print_field("Type", s.type_version == 0 ? s.type_name : fmt::format("{}, version {}", s.type_name, s.type_version));
   print_field("Value", fmt::format("{}, aligned to {}", bytes_text(s.value_size_bytes), s.value_align_bytes));
-  print_field("Slot",
-              fmt::format("{}, at most {}", bytes_text(s.slot_stride_bytes), counted(s.slots_max, "slot")));
+  print_field("Slot", fmt::format("{}, at most {}", bytes_text(s.slot_stride_bytes), counted(s.slots_max, "slot")));
   fmt::print("\n");
   if (s.has_control) {
     print_field("Slots", with_commas(s.slot_count));
@@ -113,16 +110,15 @@ json to_json(const summary& s, json document) {
           {"pid", s.owner_pid}, {"program", s.owner_program}, {"opened", time_json(s.opened_unix_ns)}};
   }
   if (const dm::recovery_record& record = s.last_recovery; record.unix_ns != 0)
-    document["last_recovery"] = {
-        {"time", time_or_null(record.unix_ns)},
-        {"outcome", dm::to_string(static_cast<dm::recovery_outcome>(record.outcome))},
-        {"slots_examined", record.slots_examined},
-        {"reserved_given_back", record.reserved_given_back},
-        {"updates_finished", record.updates_finished},
-        {"impossible_mended", record.impossible_mended},
-        {"killed_pid", record.killed_pid},
-        {"killed_program", s.last_recovery_program},
-        {"recoveries_total", record.recoveries_total}};
+    document["last_recovery"] = {{"time", time_or_null(record.unix_ns)},
+                                 {"outcome", dm::to_string(static_cast<dm::recovery_outcome>(record.outcome))},
+                                 {"slots_examined", record.slots_examined},
+                                 {"reserved_given_back", record.reserved_given_back},
+                                 {"updates_finished", record.updates_finished},
+                                 {"impossible_mended", record.impossible_mended},
+                                 {"killed_pid", record.killed_pid},
+                                 {"killed_program", s.last_recovery_program},
+                                 {"recoveries_total", record.recoveries_total}};
   document["left"] = dm::inspect::to_string(s.left);
   document["left_text"] = s.left_text;
   document["synced"] = s.is_synced;

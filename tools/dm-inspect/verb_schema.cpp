@@ -48,8 +48,7 @@ void print_as_json(const dm::inspect::arena_file& arena, const dm::schema& schem
 int show(const common_options& options) {
   const auto arena = open_with_slots(options.file);
   if (!arena.schema())
-    throw dm::error(dm::errc::damaged, options.file.string(),
-                    "the schema cannot be read: " + arena.schema_reason());
+    throw dm::error(dm::errc::damaged, options.file.string(), "the schema cannot be read: " + arena.schema_reason());
   if (options.format == output_format::json) {
     print_as_json(arena, *arena.schema());
   } else {
@@ -65,8 +64,7 @@ verb make_schema(CLI::App& program) {
   CLI::App* command = program.add_subcommand("schema", "What the values look like, as C++ or JSON");
   auto options = std::make_shared<common_options>();
   add_common_options(*command, *options);
-  command->footer(
-      "JSON lists the fields in preorder: those at a greater depth are members of the field before them.");
+  command->footer("JSON lists the fields in preorder: those at a greater depth are members of the field before them.");
   return {command, [options] { return show(*options); }};
 }
 

@@ -55,8 +55,8 @@ slot_filter filter_of(const slots_options& options) {
   }
   if (!options.states.empty()) filter.states = 0;
   for (const std::string& name : options.states)
-    for (const slot_state state : {slot_state::vacant, slot_state::reserved, slot_state::occupied,
-                                   slot_state::retired, slot_state::updating})
+    for (const slot_state state :
+         {slot_state::vacant, slot_state::reserved, slot_state::occupied, slot_state::retired, slot_state::updating})
       if (name == dm::to_string(state)) filter.states |= slot_filter::bit(state);
   return filter;
 }
@@ -85,8 +85,7 @@ int show_table(const dm::inspect::arena_file& arena, const slots_options& option
   std::uint64_t shown = 0;
   fmt::print("{:>10}  {:>10}  {:<8}  {}\n", "slot", "generation", "state", "value");
   const bool more = visit(arena, options, limit, shown, [&](const dm::inspect::slot_view& slot) {
-    const std::string value =
-        cut_to(slot_remark(slot, schema), columns > value_column ? columns - value_column : 0);
+    const std::string value = cut_to(slot_remark(slot, schema), columns > value_column ? columns - value_column : 0);
     const std::string line = fmt::format("{:>10}  {:>10}  {:<8}  {}", slot.index, slot.generation(),
                                          slot.readable ? dm::to_string(slot.state()) : "?", value);
     fmt::print("{}\n", std::string_view(line).substr(0, line.find_last_not_of(' ') + 1));
@@ -104,9 +103,8 @@ int show_json(const dm::inspect::arena_file& arena, const slots_options& options
   head["left"] = dm::inspect::to_string(arena.left());
   std::uint64_t shown = 0;
   out->begin(head, "slots");
-  const bool more =
-      visit(arena, options, options.limit.value_or(0), shown,
-            [&](const dm::inspect::slot_view& slot) { out->record(slot_record(slot, schema)); });
+  const bool more = visit(arena, options, options.limit.value_or(0), shown,
+                          [&](const dm::inspect::slot_view& slot) { out->record(slot_record(slot, schema)); });
   out->end({{"shown", shown}, {"more", more}});
   return exit_clean;
 }
@@ -119,8 +117,7 @@ int show(const slots_options& options) {
   if (arena.control() && arena.slot_count() < arena.control()->slot_count)
     complain(fmt::format("the file was cut short: {} of {} slots are there", with_commas(arena.slot_count()),
                          with_commas(arena.control()->slot_count)));
-  const int code =
-      options.format == output_format::json ? show_json(arena, options) : show_table(arena, options);
+  const int code = options.format == output_format::json ? show_json(arena, options) : show_table(arena, options);
   return code | (arena.head_is_damaged() ? exit_faults_left : exit_clean);
 }
 
@@ -139,12 +136,10 @@ verb make_slots(CLI::App& program) {
       ->type_name("STATE,...");
   command->add_option("--range", options->range, "Only slots A to B, both included; also A:, :B or A")
       ->type_name("A:B");
-  command->add_option("--generation", options->generations, "Only generations A to B, both included")
-      ->type_name("A:B");
+  command->add_option("--generation", options->generations, "Only generations A to B, both included")->type_name("A:B");
   command
-      ->add_option(
-          "--limit", options->limit,
-          "At most N slots; 0 is all, which is the default but for tables on a terminal, where it is 20")
+      ->add_option("--limit", options->limit,
+                   "At most N slots; 0 is all, which is the default but for tables on a terminal, where it is 20")
       ->check(CLI::NonNegativeNumber.description(""))
       ->type_name("N");
   command->footer(

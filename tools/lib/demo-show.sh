@@ -1,10 +1,11 @@
+# shellcheck shell=bash
 # The part of tools/demo that shows something. Sourced; needs a finished build.
 
 # demo_show BUILD_DIR   Fails, and says what was wrong, as soon as anything is not as it should be.
 demo_show() (
   set -euo pipefail
   build=$(cd "$1" && pwd)
-  PATH=$build/examples:$build/tools:$PATH
+  PATH=$build/examples:$build/tools/dm-inspect:$PATH
   directory=$(mktemp -d)
   churn_pid=
   step="preparing"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Installs what is missing, from the distribution's own packages. Sourced by tools/demo and tools/test.
 # Debian 12, Ubuntu 24.04 and later; elsewhere it says what is needed and goes on if meson finds it.
 
@@ -61,10 +62,16 @@ to_test=(catch2 librapidcheck-dev)
 configure() {
   local directory=$1
   shift
+  mkdir -p build
   if [ -f "$directory/build.ninja" ]; then
-    meson configure "$directory" "$@" >/dev/null
+    meson configure "$directory" "$@" >"$directory.log" 2>&1 || { cat "$directory.log" >&2; return 8; }
   else
     rm -rf "$directory"
-    meson setup "$directory" "$@" >"$directory.log" 2>&1 || { mkdir -p "$(dirname "$directory")"; cat "$directory.log" >&2; return 1; }
+    meson setup "$directory" "$@" >"$directory.log" 2>&1 || { cat "$directory.log" >&2; return 8; }
   fi
+}
+
+# build DIRECTORY   Says nothing unless it fails.
+build() {
+  ninja -C "$1" >"$1.log" 2>&1 || { grep -v '^\[' "$1.log" >&2; echo "building $1 failed, see above" >&2; return 8; }
 }

@@ -1,19 +1,15 @@
 // An arena: one file (or segment), mapped once for all it can ever become, that holds the slots of one map.
 //
 // It knows sizes, alignment and schema of the values, never their type. It makes, opens, checks, maps, grows,
-// syncs and closes the file; what an interrupted operation left behind is the map's to mend
-// (maps/mapped_map.hpp).
+// syncs and closes the file; what an interrupted operation left behind is the map's to mend (maps/mapped_map.hpp).
 //
 // Invariants:
 //  1. The mapping never moves while the arena is open: addresses in it are stable for its life.
-//  2. Every byte of the header, schema, control block and scratch area, of the slots below `capacity` and of
-//  the
+//  2. Every byte of the header, schema, control block and scratch area, of the slots below `capacity` and of the
 //     index words that stand for them has a real disk block before it is stored to. So no store ends in
 //     SIGBUS for want of room; a full disk is an exception from `expand`.
-//  3. An exclusive lock is held while it may be written to, a shared one while it is read. The kernel drops
-//  them.
-//  4. `closed` and `synced` in the control block are 0 from before the first change until `close` (see
-//  `begin_use`).
+//  3. An exclusive lock is held while it may be written to, a shared one while it is read. The kernel drops them.
+//  4. `closed` and `synced` in the control block are 0 from before the first change until `close` (see `begin_use`).
 //
 // Threads: one at a time.
 #pragma once
@@ -43,25 +39,23 @@ enum class arena_access { read_write, read_only };
 
 /// How the file was found.
 enum class left_as {
-  closed,  ///< everything is in order
-  killed,  ///< its user died while this machine was running: the stores that were executed are all there
+  closed,           ///< everything is in order
+  killed,           ///< its user died while this machine was running: the stores that were executed are all there
   machine_stopped,  ///< the machine stopped while it was open: its parts may be of different moments
 };
 
 class arena {
  public:
   /// Makes a new arena that appears under its name only when it is complete, and opens it. An existing file
-  /// is never replaced. Errors: errc::exists, not_found (the directory), full, read_only, bad_options, the
-  /// system's.
-  static std::unique_ptr<arena> create(const std::filesystem::path& path, arena_kind kind,
-                                       const stored_type& type, const arena_options& options);
+  /// is never replaced. Errors: errc::exists, not_found (the directory), full, read_only, bad_options, the system's.
+  static std::unique_ptr<arena> create(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
+                                       const arena_options& options);
 
   /// Opens an arena after checking everything it relies on. Nothing in the file is changed until `begin_use`.
   /// Errors: errc::not_found, not_an_arena, damaged, newer_format, wrong_kind, type_mismatch, in_use,
   /// unclean_after_reboot (unless options.salvage), the system's.
-  static std::unique_ptr<arena> open(const std::filesystem::path& path, arena_kind kind,
-                                     const stored_type& type, const arena_options& options,
-                                     arena_access access);
+  static std::unique_ptr<arena> open(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
+                                     const arena_options& options, arena_access access);
 
   arena(const arena&) = delete;
   arena& operator=(const arena&) = delete;

@@ -32,8 +32,7 @@ class arena_allocator {
  private:
   arena& of_an_open_arena() const {
     if (arena_ == nullptr)
-      throw error(errc::bad_options, "",
-                  "this map is not open: it was closed or moved from, or never opened");
+      throw error(errc::bad_options, "", "this map is not open: it was closed or moved from, or never opened");
     return *arena_;
   }
 

@@ -75,8 +75,7 @@ std::uint32_t deferred_map<T, Key, A>::append_slot() {
   const std::uint32_t index = storage_.control().slot_count;
   if (index == storage_.capacity()) [[unlikely]]
     storage_.grow(std::uint64_t{index} + 1);
-  storage_.append_vacant(
-      version::vacant(std::max(storage_.control().generation_floor, version::first_generation)));
+  storage_.append_vacant(version::vacant(std::max(storage_.control().generation_floor, version::first_generation)));
   return index;
 }
 
@@ -86,8 +85,8 @@ bool deferred_map<T, Key, A>::next_slot_moves_others() {
   if constexpr (persistent) {
     return false;
   } else {
-    return storage_.control().slot_count == storage_.capacity() && storage_.vacant() == 0 &&
-           storage_.capacity() != 0 && !storage_.grows_in_place(std::uint64_t{storage_.capacity()} + 1);
+    return storage_.control().slot_count == storage_.capacity() && storage_.vacant() == 0 && storage_.capacity() != 0 &&
+           !storage_.grows_in_place(std::uint64_t{storage_.capacity()} + 1);
   }
 }
 
@@ -159,8 +158,7 @@ auto deferred_map<T, Key, A>::allocate_handle() -> handle_type {
   const std::uint32_t generation = version::generation(slot.version);
   commit(slot, version::reserved(generation));
   count_last(storage_.control().reserved);
-  return detail::handle_access::make(detail::key_access::make<Key>(index, version::occupied(generation)),
-                                     map_identity);
+  return detail::handle_access::make(detail::key_access::make<Key>(index, version::occupied(generation)), map_identity);
 }
 
 template <class T, class Key, class A>
@@ -278,8 +276,7 @@ std::size_t deferred_map<T, Key, A>::get_many(std::span<const Key> keys, std::sp
 template <class T, class Key, class A>
 std::size_t deferred_map<T, Key, A>::get_many(std::span<const Key> keys, std::span<T*> out) {
   // T* and const T* are similar types, so a T* may be written through a const T* lvalue.
-  return std::as_const(*this).get_many(keys,
-                                       std::span<const T*>(const_cast<const T**>(out.data()), out.size()));
+  return std::as_const(*this).get_many(keys, std::span<const T*>(const_cast<const T**>(out.data()), out.size()));
 }
 
 // Removing
@@ -454,9 +451,8 @@ void deferred_map<T, Key, A>::shrink_to_fit() {
 /// What one pass over the versions finds.
 template <class T, class Key, class A>
 struct deferred_map<T, Key, A>::scan {
-  std::vector<std::uint64_t> taken;  // level 0 of the index, were every reserved slot given back
-  std::vector<std::uint64_t>
-      given_back;  // a bit for each slot that recovery makes vacant: reserved or impossible
+  std::vector<std::uint64_t> taken;       // level 0 of the index, were every reserved slot given back
+  std::vector<std::uint64_t> given_back;  // a bit for each slot that recovery makes vacant: reserved or impossible
   std::uint32_t occupied_count = 0;
   std::uint32_t reserved_count = 0;
   std::uint32_t retired_count = 0;
@@ -542,8 +538,7 @@ recovery_counts deferred_map<T, Key, A>::rebuild_from_versions(bool mend_impossi
   };
   for (std::size_t word = 0; word < found.given_back.size(); ++word) {
     for (std::uint64_t bits = found.given_back[word]; bits != 0; bits &= bits - 1) {
-      const std::uint32_t index =
-          static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
+      const std::uint32_t index = static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(bits)));
       const std::uint32_t generation = version::generation(slot_at(index).version);
       give_back(index, version::vacant(std::min(generation + 1, version::retired_generation)));
     }
@@ -627,8 +622,7 @@ template <class T, class Key, class A>
 void deferred_map<T, Key, A>::copy_assign(const deferred_map& other) {
   constexpr bool propagate = allocator_traits::propagate_on_container_copy_assignment::value;
   deferred_map copy(other, propagate ? other.get_allocator() : get_allocator());
-  // Built beside, then switched: whatever threw has changed nothing. The old memory goes with its own
-  // allocator.
+  // Built beside, then switched: whatever threw has changed nothing. The old memory goes with its own allocator.
   storage_.swap_contents(copy.storage_);
   if constexpr (propagate) std::swap(storage_.allocator(), copy.storage_.allocator());
   identity_ = 0;
@@ -675,11 +669,9 @@ std::string deferred_map<T, Key, A>::verify() const {
   if (control.occupied != found.occupied_count) return "the count of occupied slots is wrong";
   if (control.reserved != found.reserved_count) return "the count of reserved slots is wrong";
   if (control.retired != found.retired_count) return "the count of retired slots is wrong";
-  const std::uint32_t vacant =
-      control.slot_count - found.occupied_count - found.reserved_count - found.retired_count;
+  const std::uint32_t vacant = control.slot_count - found.occupied_count - found.reserved_count - found.retired_count;
   if (storage_.vacant() != vacant) return "the count of vacant slots is wrong";
-  if (control.generation_floor > version::last_generation)
-    return "the generation floor is past the last generation";
+  if (control.generation_floor > version::last_generation) return "the generation floor is past the last generation";
   if (storage_.capacity() == 0) return {};
   const char* fault = const_cast<storage_type&>(storage_).index().first_fault(
       control.slot_count, [this](std::uint32_t index) { return state(index) == slot_state::vacant; });

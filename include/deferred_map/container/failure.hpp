@@ -45,9 +45,7 @@ template <class Exception>
       "map, or "
       "its slot was given up by release_reserved()");
 }
-[[noreturn]] inline void too_many_slots() {
-  raise<std::length_error>("a deferred_map holds at most 2^32 - 1 slots");
-}
+[[noreturn]] inline void too_many_slots() { raise<std::length_error>("a deferred_map holds at most 2^32 - 1 slots"); }
 [[noreturn]] inline void output_too_short() {
   raise<std::invalid_argument>("get_many: the output span is shorter than the span of keys");
 }

@@ -24,8 +24,7 @@
 
 namespace dm::detail {
 
-/// The numbers of a map in its own memory. An arena's control block has the same members, and `vacant`
-/// besides.
+/// The numbers of a map in its own memory. An arena's control block has the same members, and `vacant` besides.
 struct heap_control {
   std::uint32_t slot_count = 0;
   std::uint32_t occupied = 0;
@@ -37,8 +36,7 @@ struct heap_control {
 
 /// Offered by allocators that can grow a block where it is, so that no element moves.
 template <class Allocator>
-concept expands_in_place = requires(Allocator allocator,
-                                    typename std::allocator_traits<Allocator>::pointer block) {
+concept expands_in_place = requires(Allocator allocator, typename std::allocator_traits<Allocator>::pointer block) {
   { allocator.try_expand(block, std::size_t{}, std::size_t{}) } -> std::same_as<bool>;
 };
 
@@ -137,8 +135,7 @@ class heap_slots {
   void drop_slots(std::uint32_t slot_count) noexcept { control_.slot_count = slot_count; }
 
   bool grows_in_place(std::uint64_t slots_needed) {
-    return slots_needed <= capacity_ ||
-           (expands_in_place<slot_allocator> && try_expand(next_capacity(slots_needed)));
+    return slots_needed <= capacity_ || (expands_in_place<slot_allocator> && try_expand(next_capacity(slots_needed)));
   }
 
   /// Room for `slots_needed` slots at least, with amortised growth. If it throws, nothing has changed.
@@ -162,8 +159,7 @@ class heap_slots {
     move_to(capacity);
   }
 
-  /// Takes everything from `other`, which must not own the same memory, and leaves it empty. This map is
-  /// empty.
+  /// Takes everything from `other`, which must not own the same memory, and leaves it empty. This map is empty.
   void take(heap_slots& other) noexcept {
     slots_ = std::exchange(other.slots_, nullptr);
     index_ = std::exchange(other.index_, nullptr);
@@ -178,8 +174,7 @@ class heap_slots {
     std::swap(control_, other.control_);
   }
 
-  /// Destroys all values and gives the memory back. Generations are lost: only for a map about to be
-  /// replaced.
+  /// Destroys all values and gives the memory back. Generations are lost: only for a map about to be replaced.
   void reset() noexcept {
     destroy_values();
     deallocate(std::exchange(slots_, nullptr), std::exchange(index_, nullptr), std::exchange(capacity_, 0));
@@ -203,8 +198,7 @@ class heap_slots {
     // These words are only ever used as 32-bit entries, from their allocation on.
     return reinterpret_cast<std::uint32_t*>(block);
   }
-  static vacancy_index view(std::uint64_t* block, std::uint32_t capacity,
-                            std::uint32_t& buffer_count) noexcept {
+  static vacancy_index view(std::uint64_t* block, std::uint32_t capacity, std::uint32_t& buffer_count) noexcept {
     return {words(block, capacity), capacity, buffer(block), buffer_limit(capacity), buffer_count};
   }
   static std::size_t block_words(std::uint32_t capacity) noexcept {
@@ -239,8 +233,7 @@ class heap_slots {
     std::uint64_t* raw = std::to_address(block);
     view(raw, capacity, buffer_count).rebuild(taken_words(), control_.slot_count, capacity);
     // What is in the buffer stays there; a smaller buffer was emptied by the caller.
-    if (control_.buffer_count != 0)
-      std::copy_n(buffer(std::to_address(index_)), control_.buffer_count, buffer(raw));
+    if (control_.buffer_count != 0) std::copy_n(buffer(std::to_address(index_)), control_.buffer_count, buffer(raw));
     buffer_count = control_.buffer_count;
     return block;
   }
@@ -313,8 +306,7 @@ class heap_slots {
     if constexpr (std::is_trivially_copyable_v<T>) {
       // Whole slots at once, vacant ones too: the bytes of a slot are all there is to it.
       if (count != 0)
-        std::memcpy(static_cast<void*>(to), static_cast<const void*>(from),
-                    std::size_t{count} * sizeof(slot_type));
+        std::memcpy(static_cast<void*>(to), static_cast<const void*>(from), std::size_t{count} * sizeof(slot_type));
       built = count;
     } else {
       for (; built < count; ++built) {

@@ -35,8 +35,7 @@ enum class yields { entries, keys, values };
 template <class Map, yields What>
 class slot_iterator {
   using key_type = typename Map::key_type;
-  using mapped =
-      std::conditional_t<std::is_const_v<Map>, const typename Map::mapped_type, typename Map::mapped_type>;
+  using mapped = std::conditional_t<std::is_const_v<Map>, const typename Map::mapped_type, typename Map::mapped_type>;
   static constexpr std::uint32_t end_index = 0xffff'ffffu;
 
  public:
@@ -89,9 +88,7 @@ class slot_iterator {
     return before;
   }
 
-  friend bool operator==(const slot_iterator& a, const slot_iterator& b) noexcept {
-    return a.index_ == b.index_;
-  }
+  friend bool operator==(const slot_iterator& a, const slot_iterator& b) noexcept { return a.index_ == b.index_; }
 
  private:
   template <class, class, class>

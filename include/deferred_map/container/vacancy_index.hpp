@@ -56,15 +56,10 @@ class vacancy_index {
   static constexpr std::uint64_t full_word = ~std::uint64_t{0};
 
   /// `words` holds `index_shape(capacity)`; `buffer` holds `buffer_limit` entries, `buffer_count` of them in
-  /// use. Requires: buffer_limit == 128, or buffer_limit >= the number of slots there can be (then it never
-  /// spills).
-  vacancy_index(std::uint64_t* words, std::uint64_t capacity, std::uint32_t* buffer,
-                std::uint32_t buffer_limit, std::uint32_t& buffer_count) noexcept
-      : words_(words),
-        capacity_(capacity),
-        buffer_(buffer),
-        buffer_limit_(buffer_limit),
-        buffer_count_(buffer_count) {}
+  /// use. Requires: buffer_limit == 128, or buffer_limit >= the number of slots there can be (then it never spills).
+  vacancy_index(std::uint64_t* words, std::uint64_t capacity, std::uint32_t* buffer, std::uint32_t buffer_limit,
+                std::uint32_t& buffer_count) noexcept
+      : words_(words), capacity_(capacity), buffer_(buffer), buffer_limit_(buffer_limit), buffer_count_(buffer_count) {}
 
   /// Enters a slot that has just become vacant; its level-0 bit is 1. Constant time; every 64th call with a
   /// full buffer moves 64 slots to the bitmap.
@@ -155,8 +150,7 @@ class vacancy_index {
     if (vacant_in_bitmap + buffer_count_ != vacant_slots)
       return "a vacant slot is neither in the buffer nor in the bitmap";
     const std::uint64_t words_used = (std::uint64_t{slot_count} + 63) / 64;
-    if (slot_count % 64 != 0 &&
-        (words_[words_used - 1] >> (slot_count % 64)) != (full_word >> (slot_count % 64)))
+    if (slot_count % 64 != 0 && (words_[words_used - 1] >> (slot_count % 64)) != (full_word >> (slot_count % 64)))
       return "the bitmap marks slots behind the last one vacant";
     std::uint64_t words_below = words_used;
     for (unsigned level = 1; level < shape.levels; ++level) {

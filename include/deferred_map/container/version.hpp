@@ -9,8 +9,7 @@
 //  1. All bits zero is a slot that was never used, so fresh memory and fresh files need no initialising.
 //  2. The first life of a slot has generation 1; the last has `last_generation`.
 //  3. The generation of a vacant slot is the one its *next* life will have. Leaving `reserved` or `occupied`
-//     for `vacant` therefore moves to the next generation, on every path, and no two lives of a slot share
-//     one.
+//     for `vacant` therefore moves to the next generation, on every path, and no two lives of a slot share one.
 //  4. A vacant slot whose generation is past the last is *retired*: it has no next life.
 #pragma once
 
@@ -53,12 +52,8 @@ inline constexpr std::uint32_t retired_generation = last_generation + 1;
 
 constexpr std::uint32_t generation(std::uint32_t word) noexcept { return word >> 2; }
 constexpr std::uint32_t vacant(std::uint32_t generation) noexcept { return generation << 2 | vacant_bits; }
-constexpr std::uint32_t reserved(std::uint32_t generation) noexcept {
-  return generation << 2 | reserved_bits;
-}
-constexpr std::uint32_t occupied(std::uint32_t generation) noexcept {
-  return generation << 2 | occupied_bits;
-}
+constexpr std::uint32_t reserved(std::uint32_t generation) noexcept { return generation << 2 | reserved_bits; }
+constexpr std::uint32_t occupied(std::uint32_t generation) noexcept { return generation << 2 | occupied_bits; }
 
 constexpr bool is_vacant(std::uint32_t word) noexcept { return (word & state_mask) == vacant_bits; }
 constexpr bool is_reserved(std::uint32_t word) noexcept { return (word & state_mask) == reserved_bits; }

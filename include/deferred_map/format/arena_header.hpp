@@ -103,9 +103,8 @@ struct slot_layout {
 
 /// A header with everything but uuid and time: offsets computed, checksums set by `seal`.
 /// Requires: slots_max in [1, 2^32 - 1].
-arena_header make_header(arena_kind kind, const slot_layout& slot, std::uint64_t slots_max,
-                         std::string_view type_name, std::uint32_t schema_version,
-                         std::span<const std::byte> encoded_schema);
+arena_header make_header(arena_kind kind, const slot_layout& slot, std::uint64_t slots_max, std::string_view type_name,
+                         std::uint32_t schema_version, std::span<const std::byte> encoded_schema);
 
 /// Sets the checksums. `head` is the file's content up to the control block.
 void seal(arena_header& header, std::span<const std::byte> schema_region);
@@ -119,8 +118,7 @@ std::uint64_t slots_in(std::uint64_t bytes, const slot_layout& slot) noexcept;
 std::optional<fault> check_header(std::span<const std::byte> bytes);
 
 /// Whether `control_offset - 512` bytes behind the header are what the header vouches for.
-std::optional<fault> check_schema_region(const arena_header& header,
-                                         std::span<const std::byte> schema_region);
+std::optional<fault> check_schema_region(const arena_header& header, std::span<const std::byte> schema_region);
 
 struct control_block;
 

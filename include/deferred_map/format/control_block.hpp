@@ -8,8 +8,7 @@
 // Invariants:
 //  1. occupied + reserved + vacant + retired == slot_count, except while an operation is under way.
 //  2. slot_count <= capacity <= the slots for which the file has real blocks, in the slots and in the index.
-//  3. `closed` is 0 while the arena is open for writing; else it is `checksum()`, and no operation is under
-//  way.
+//  3. `closed` is 0 while the arena is open for writing; else it is `checksum()`, and no operation is under way.
 //  4. `synced` is 0, or `checksum()` of a state all of which had reached the disk before `synced` was stored.
 //     So `synced` without `closed` is a file that was opened and not yet changed.
 #pragma once

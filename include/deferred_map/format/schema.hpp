@@ -6,15 +6,14 @@
 //  | schema_head              32 bytes |  counts and sizes of what follows
 //  +-----------------------------------+  32
 //  | schema_field_record 0    40 bytes |  T itself: depth 0, offset 0
-//  | schema_field_record 1             |  its first member: depth 1; the members of that one follow at depth
-//  2 | ...                               |
+//  | schema_field_record 1             |  its first member: depth 1; the members of that one follow at depth 2
+//  | ...                               |
 //  +-----------------------------------+  32 + 40 * field_count
 //  | schema_enumerator_record 16 bytes |  names and values, those of the first enumeration first
 //  | ...                               |
 //  +-----------------------------------+  ... + 16 * enumerator_count
-//  | strings                           |  NUL-terminated, one after the other: for each field its name, its
-//  type | ...                               |  name, the names of its enumerators. The first byte is always
-//  0.
+//  | strings                           |  NUL-terminated, one after the other: for each field its name, its type
+//  | ...                               |  name, the names of its enumerators. The first byte is always 0.
 //  +-----------------------------------+  total_bytes
 //
 // All integers little-endian, all reserved bytes zero. There is exactly one encoding of a schema: strings are
@@ -22,8 +21,7 @@
 // never allocates more than a small multiple of what it reads, whatever the bytes say.
 //
 // Invariants, checked by `first_fault` before a schema is written and after one is read:
-//  1. Field 0 is T: depth 0, offset 0, no name, `size_bytes * count` the size of a value. No other has depth
-//  0.
+//  1. Field 0 is T: depth 0, offset 0, no name, `size_bytes * count` the size of a value. No other has depth 0.
 //  2. A field is at most one deeper than the one before it, and deeper only below a structure.
 //  3. A field lies within (the first element of) its parent; siblings ascend by offset and do not overlap.
 //  4. Sizes fit kinds; `count` is 1 unless the field is an array or text.
@@ -102,7 +100,7 @@ struct schema_field {
 /// The description of one value type. See the top of this file for its invariants.
 struct schema {
   std::vector<schema_field> fields;  ///< in preorder; `fields[0]` is T itself
-  std::uint32_t version = 0;  ///< what the program says the meaning of T is at; 0 where it says nothing
+  std::uint32_t version = 0;         ///< what the program says the meaning of T is at; 0 where it says nothing
 
   friend bool operator==(const schema&, const schema&) = default;
 };
@@ -170,8 +168,7 @@ struct schema_result {
 /// sound. Cost: linear in fields, names and enumerators.
 std::optional<std::string> first_fault(const schema& schema, std::uint32_t value_size);
 
-/// The bytes of a schema. Requires: `first_fault(schema, ...)` found nothing; `decode` refuses the bytes
-/// otherwise.
+/// The bytes of a schema. Requires: `first_fault(schema, ...)` found nothing; `decode` refuses the bytes otherwise.
 std::vector<std::byte> encode(const schema& schema);
 
 /// The schema in `bytes`, of values of `value_size` bytes. Trusts nothing it reads: whatever the bytes are,
@@ -182,8 +179,7 @@ schema_result decode(std::span<const std::byte> bytes, std::uint32_t value_size)
 /// values, else a sentence that names the first field that differs and both sides of it.
 ///
 /// Fields without names (plain aggregates have none to give) are compared by position with anything. Where
-/// one side knows nothing but bytes, type name and size decide. The program may know more enumerators than
-/// the file.
+/// one side knows nothing but bytes, type name and size decide. The program may know more enumerators than the file.
 std::optional<std::string> first_difference(const schema& in_file, const schema& in_program);
 
 /// What to call a field: its name, or "field_3" for the fourth of its parent's where it has none.

@@ -11,8 +11,7 @@
 
 namespace dm {
 
-/// Receives the parts of one value, in the order of its schema. Override what is of interest; the rest does
-/// nothing.
+/// Receives the parts of one value, in the order of its schema. Override what is of interest; the rest does nothing.
 ///
 /// Within a structure each part is preceded by `member`; within an array parts follow one another. The field
 /// given along is the one the part belongs to, the same for every element of an array.

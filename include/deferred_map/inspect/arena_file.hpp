@@ -6,8 +6,7 @@
 //
 // Invariants:
 //  1. The file is never written to, mapped or locked.
-//  2. No number from the file decides how much memory is taken or which bytes are read before it was held
-//  against
+//  2. No number from the file decides how much memory is taken or which bytes are read before it was held against
 //     the file's size.
 //
 // The object is what the file was when it was opened here; slots are read when they are asked for. Of a file

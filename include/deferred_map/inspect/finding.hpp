@@ -31,8 +31,7 @@ struct finding {
 /// one rule a million times, and should not hide the others.
 class finding_list {
  public:
-  explicit finding_list(std::size_t listed_per_rule_max = 20) noexcept
-      : listed_per_rule_max_(listed_per_rule_max) {}
+  explicit finding_list(std::size_t listed_per_rule_max = 20) noexcept : listed_per_rule_max_(listed_per_rule_max) {}
 
   void add(finding found);
   /// `make` gives the finding's text, and is called only where it will be listed.

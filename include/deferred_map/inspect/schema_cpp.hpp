@@ -7,8 +7,7 @@
 
 namespace dm::inspect {
 
-/// The type as a C++-like declaration, with the offset of each member in a comment, and padding named. Safe
-/// to print.
+/// The type as a C++-like declaration, with the offset of each member in a comment, and padding named. Safe to print.
 std::string to_cpp(const dm::schema& schema);
 
 }  // namespace dm::inspect

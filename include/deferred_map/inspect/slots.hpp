@@ -56,8 +56,7 @@ enum class slot_parts : std::uint8_t { versions, versions_and_values };
 /// Visits slots in ascending order. Memory: constant, or one value if that is more. Reads ahead, a megabyte
 /// at a time.
 ///
-/// Requires: the arena has a layout, and outlives the scan. Errors: none; what cannot be read is in
-/// `unreadable()`.
+/// Requires: the arena has a layout, and outlives the scan. Errors: none; what cannot be read is in `unreadable()`.
 class slot_scan {
  public:
   slot_scan(const arena_file& arena, const slot_filter& filter, slot_parts parts);

@@ -64,8 +64,7 @@ constexpr bool initialisable_beyond(std::index_sequence<I...>) {
   return requires { T{any_field_at<I>{}..., {}}; };
 }
 
-// Never to change: whether a type has fields or is bytes is written into files. Each more costs every
-// compile.
+// Never to change: whether a type has fields or is bytes is written into files. Each more costs every compile.
 inline constexpr std::size_t plain_fields_max = 64;
 
 // The most initialisers an aggregate takes, where the elements of C arrays count one by one; 0 if there are
@@ -85,11 +84,10 @@ template <class T>
 inline constexpr std::size_t initialiser_count = count_initialisers<T>();
 
 template <class T, class Probe, std::size_t I>
-inline constexpr bool probe_at = initialisable_with<T, Probe>(
-    std::make_index_sequence<I>{}, std::make_index_sequence<initialiser_count<T> - I - 1>{});
+inline constexpr bool probe_at = initialisable_with<T, Probe>(std::make_index_sequence<I>{},
+                                                              std::make_index_sequence<initialiser_count<T> - I - 1>{});
 
-// Whether `T{..., {}, ...}` leaves room for all the others: a C array would swallow the braces for all its
-// elements.
+// Whether `T{..., {}, ...}` leaves room for all the others: a C array would swallow the braces for all its elements.
 template <class T, std::size_t I>
 inline constexpr bool is_no_array_at = initialisable_with_braces<T>(
     std::make_index_sequence<I>{}, std::make_index_sequence<initialiser_count<T> - I - 1>{});

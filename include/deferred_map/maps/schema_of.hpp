@@ -144,8 +144,7 @@ class member_list {
     }
   }
 
-  // The members in the order of their offsets, whatever order they were listed in; nothing if they cannot be
-  // said.
+  // The members in the order of their offsets, whatever order they were listed in; nothing if they cannot be said.
   std::optional<subtree> take() {
     if (!complete_) return std::nullopt;
     std::stable_sort(members_.begin(), members_.end(),
@@ -196,8 +195,7 @@ std::optional<subtree> members_of(std::uint32_t offset, std::uint16_t depth) {
       using member = described_member<decltype(descriptor)>;
       using declaring_class = typename member::declaring_class;
       if constexpr (std::is_convertible_v<const T*, const declaring_class*>) {  // else of a private base
-        members.add<typename member::type>(descriptor.name,
-                                           object.offset_of(address_of(*object, descriptor.pointer)));
+        members.add<typename member::type>(descriptor.name, object.offset_of(address_of(*object, descriptor.pointer)));
       }
     });
   } else if constexpr (is_plain<T>()) {
@@ -236,8 +234,7 @@ subtree subtree_of(std::string name, std::uint32_t offset, std::uint16_t depth) 
   if constexpr (has_elements) {
     field.kind = scalar_kind<element>();
     // The last dimension of characters and of bytes is one text, one run of bytes.
-    if constexpr (scalar_kind<element>() == field_kind::character && shape::rank != 0)
-      field.kind = field_kind::text;
+    if constexpr (scalar_kind<element>() == field_kind::character && shape::rank != 0) field.kind = field_kind::text;
     if constexpr (shape::rank != 0 &&
                   (std::is_same_v<element, std::byte> || scalar_kind<element>() == field_kind::character)) {
       field.is_array = shape::rank > 1;
@@ -288,8 +285,7 @@ schema schema_of() {
   if constexpr (storable<T>) {  // or the errors of what follows would hide the reason given above
     result.version = schema_version<std::remove_cv_t<T>>();
     result.fields = detail::subtree_of<T>({}, 0, 0);
-    // Beyond what a file can describe (thousands of members, names with control characters): a value of
-    // bytes.
+    // Beyond what a file can describe (thousands of members, names with control characters): a value of bytes.
     if (first_fault(result, sizeof(T))) {
       result.fields.resize(1);
       schema_field& value = result.fields.front();
