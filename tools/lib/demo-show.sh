@@ -111,5 +111,5 @@ demo_show() (
 
   step="cleaning up"
   printf '\n'
-  say "That was it; the files are removed. To play: $build/examples/package_graph and $build/tools/dm-inspect."
+  say "That was it; the files are removed. To play: $build/examples/package_graph and $build/tools/dm-inspect/dm-inspect."
 )
