@@ -245,6 +245,65 @@ TEST_CASE("salvage keeps what has a sound version, whatever the counts and the i
   CHECK(map::open(path).recovery().outcome == dm::recovery_outcome::clean);
 }
 
+TEST_CASE("a child that was forked with the map open leaves the file to its parent") {
+  temporary_directory directory;
+  const auto path = directory / "m";
+  map m = map::create(path, small);
+  const dm::key k = m.insert(1);
+  auto handle = m.allocate_handle();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    m.close();
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+  CHECK(control_of(path).closed == 0);
+  CHECK(control_of(path).synced == 0);
+  CHECK(m.reserved_count() == 1);
+  m.insert(std::move(handle), 2);
+  CHECK(m.at(k) == 1);
+  CHECK(code_of([&] { map::open(path); }) == dm::errc::in_use);
+  m.close();
+  CHECK(map::open(path).size() == 2);
+}
+
+TEST_CASE("after a sync has failed once, the file is never marked as synced, and closing says so") {
+  temporary_directory directory;
+  const auto path = directory / "m";
+  {
+    map m = map::create(path, small);
+    m.insert(1);
+  }
+  dm::control_block control = control_of(path);
+  control.disk_failed = 1;
+  control.closed = control.synced = 0;
+  put_control(path, control);
+  map m = map::open(path);
+  m.insert(2);
+  CHECK(code_of([&] { m.close(); }) == dm::errc::poisoned);
+  CHECK_FALSE(m.is_open());
+  CHECK(control_of(path).synced == 0);
+  CHECK(map::open_read_only(path).size() == 2);
+}
+
+TEST_CASE("what closing cannot vouch for it does not mark, so that the next to open it recovers it") {
+  temporary_directory directory;
+  const auto path = directory / "m";
+  map m = map::create(path, small);
+  m.insert(1);
+  dm::control_block control = control_of(path);
+  control.occupied = 7;  // as by a stray store of the program
+  put_control(path, control);
+  m.close();
+  CHECK(control_of(path).closed == 0);
+  m = map::open(path);
+  CHECK(m.recovery().outcome == dm::recovery_outcome::recovered);
+  CHECK(m.size() == 1);
+  CHECK(m.verify().empty());
+}
+
 TEST_CASE("a salvage that is killed goes on as a salvage") {
   temporary_directory directory;
   const auto path = directory / "m";

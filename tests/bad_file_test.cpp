@@ -188,6 +188,7 @@ TEST_CASE("a version no operation leaves is found when the file is recovered or 
   REQUIRE(error);
   CHECK(error->code() == dm::errc::damaged);
   CHECK(std::string(error->what()).find("slot 100") != std::string::npos);
+  CHECK(read_file(path) == before);
 
   // As a kill leaves it: the marks cleared, an operation under way.
   std::string killed = before;
@@ -253,6 +254,33 @@ TEST_CASE("an index that lies is found out, and never costs a value") {
     m.close();
     std::filesystem::remove(path);
   }
+}
+
+TEST_CASE("counts that lie are mended by the first insert that finds out") {
+  temporary_directory directory;
+  const auto path = sound_arena(directory);
+  const auto header = read_at<dm::arena_header>(path, 0);
+  auto control = read_at<dm::control_block>(path, header.control_offset);
+  control.vacant += 5;  // the sum still holds, and the mark vouches for it
+  control.occupied -= 5;
+  control.closed = control.synced = control.checksum();
+  write_at(path, header.control_offset, control);
+  map m = map::open(path);
+  for (int i = 0; i < 10; ++i) m.insert({{}, 0, i});
+  CHECK(m.size() == 309);
+  CHECK(m.verify().empty());
+}
+
+TEST_CASE("a slot that exists without a generation is given one before it is used") {
+  temporary_directory directory;
+  const auto path = sound_arena(directory);
+  const auto header = read_at<dm::arena_header>(path, 0);
+  write_at(path, header.slots_offset + 7 * header.slot_stride_bytes, std::uint32_t{0});  // slot 7 is the vacant one
+  map m = map::open(path);
+  const dm::key k = m.insert({{}, 0, 1});
+  CHECK(k.index() == 7);
+  CHECK(k.generation() == 1);
+  CHECK(m.contains(k));
 }
 
 TEST_CASE("another type is refused, and the message names the first field that differs") {

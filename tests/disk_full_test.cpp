@@ -97,6 +97,34 @@ TEST_CASE("all of a full disk's room is used before errc::full, and growing resu
   }));
 }
 
+TEST_CASE("a sparse copy that the disk has no room for is refused and takes no room") {
+  temporary_directory directory;
+  check(in_own_mounts([&] {
+    mount_tmpfs(directory.path(), "size=16m");
+    {
+      map m = map::create(directory / "m", {.max_slots = 1'000'000});
+      for (int i = 0; i < 60'000; ++i) m.insert({});
+    }
+    // Zeros in all values but the versions: nothing to leave out; so make the hole by hand, where the last slots were.
+    const std::uintmax_t size = std::filesystem::file_size(directory / "m");
+    std::filesystem::resize_file(directory / "m", size - (4 << 20));
+    std::filesystem::resize_file(directory / "m", size);
+    {
+      std::ofstream ballast(directory / "ballast");
+      ballast << std::string(16 << 20, 'x');  // takes all there is
+    }
+    struct stat before {};
+    struct stat after {};
+    ::stat((directory / "m").c_str(), &before);
+    const auto error = error_of([&] { map::open(directory / "m"); });
+    expect(error && error->code() == dm::errc::full, "was opened, or refused for another reason");
+    ::stat((directory / "m").c_str(), &after);
+    expect(before.st_blocks == after.st_blocks, "took room it could not use");
+    std::filesystem::remove(directory / "ballast");
+    expect(map::open(directory / "m").size() == 60'000, "values are missing");
+  }));
+}
+
 TEST_CASE("a disk too full for a new arena leaves no file behind") {
   temporary_directory directory;
   check(in_own_mounts([&] {

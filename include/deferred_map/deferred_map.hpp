@@ -371,6 +371,8 @@ class deferred_map {
   std::uint64_t identity();
 
   std::uint32_t take_vacant_slot();
+  bool is_there_to_take(std::uint32_t index) noexcept;
+  void mend_index_and_counts();
   std::uint32_t append_slot();
   bool next_slot_moves_others();
   template <class... Args>

@@ -25,6 +25,8 @@ namespace detail {
 /// What the arena is told of T.
 template <class T>
 stored_type stored_type_of() {
+  static_assert(sizeof(T) <= 1u << 30, "an arena's values have at most 2^30 bytes");
+  static_assert(alignof(T) <= 4096, "an arena's values are aligned to a page of 4096 bytes at most");
   using slot_type = slot<T>;
   stored_type type;
   type.slot.stride_bytes = sizeof(slot_type);
@@ -92,7 +94,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   static mapped_map create(const std::filesystem::path& path, const options& how = {}) {
     return mapped_map(arena::create(path, arena_kind::mapped, detail::stored_type_of<T>(), how), how);
   }
-  /// An existing file, recovered if its last user was killed. If this throws, the file is as it was.
+  /// An existing file, recovered if its last user was killed. What is refused stays as it was.
   /// Errors: errc::not_found, not_an_arena, damaged, newer_format, type_mismatch, wrong_kind, in_use,
   /// unclean_after_reboot, or the system's.
   static mapped_map open(const std::filesystem::path& path, const options& how = {}) {
@@ -198,12 +200,16 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   /// where this throws: then the file is not marked, and the next to open it recovers it.
   void close() {
     if (!is_open()) return;
-    if (writable_) map::release_reserved();
+    if (writable_ && arena_->is_ours()) map::release_reserved();
     const std::unique_ptr<arena> closing = detach_arena();
     closing->close();
   }
   void close(std::error_code& code) noexcept {
-    without_throwing(code, [&] { close(); });
+    try {
+      without_throwing(code, [&] { close(); });
+    } catch (...) {  // what is thrown while an error's text is put together
+      code = std::make_error_code(std::errc::not_enough_memory);
+    }
   }
 
   // Looking up, counting, iterating: as deferred_map
@@ -356,6 +362,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
       if (arena_->found() == left_as::killed) {
         recovery_.outcome = recovery_outcome::nothing_under_way;
         if (detail::needs_recovery(control)) {
+          arena_->sync_marks();
           const recovery_counts counts = map::recover();
           if (counts.impossible != 0) detail::refuse_impossible_version(*arena_, counts.first_impossible);
           recovery_.outcome = recovery_outcome::recovered;
@@ -363,10 +370,11 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
           finish_update();
         }
       }
+      // Before the first mark is touched: a file that is refused stays as it is.
+      if (how.verify)
+        if (const std::string fault = map::verify(); !fault.empty()) detail::refuse_unsound(*arena_, fault);
       arena_->begin_use();
     }
-    if (how.verify)
-      if (const std::string fault = map::verify(); !fault.empty()) detail::refuse_unsound(*arena_, fault);
     if (recovery_.outcome != recovery_outcome::clean) {
       recovery_.killed_pid = arena_->last_owner_pid();
       recovery_.killed_program = arena_->last_owner_program();

@@ -52,7 +52,9 @@ void check_type(const arena_header& header, std::span<const std::byte> schema_by
                     " and cannot be opened by " + to_string(kind) + ". Open it with what made it");
   const schema_result found = decode(schema_bytes, header.value_size_bytes);
   if (!found)
-    throw error(errc::damaged, path, "this arena is damaged: its schema cannot be read (" + found.reason + ")");
+    throw error(errc::damaged, path,
+                "this arena is damaged: its schema cannot be read (" + found.reason +
+                    "). Nothing was changed. Restore a copy, or look at what is left with dm-inspect check");
   if (const auto difference = first_difference(*found.value, type.description))
     throw error(errc::type_mismatch, path,
                 "this arena holds another type than the program asks for: " + *difference +
@@ -60,7 +62,8 @@ void check_type(const arena_header& header, std::span<const std::byte> schema_by
   if (header.schema_version != type.schema_version)
     throw error(errc::type_mismatch, path,
                 "this arena holds schema version " + std::to_string(header.schema_version) + " of '" +
-                    header.type_name.data() + "', the program has version " + std::to_string(type.schema_version));
+                    header.type_name.data() + "', the program has version " + std::to_string(type.schema_version) +
+                    ". Open it with the version it was made with");
   const slot_layout& slot = type.slot;
   if (header.slot_stride_bytes != slot.stride_bytes || header.value_offset != slot.value_offset ||
       header.value_size_bytes != slot.value_size_bytes || header.value_align_bytes != slot.value_align_bytes)
@@ -69,7 +72,7 @@ void check_type(const arena_header& header, std::span<const std::byte> schema_by
                     std::to_string(header.value_size_bytes) + " aligned to " +
                     std::to_string(header.value_align_bytes) + ", the program's have " +
                     std::to_string(slot.stride_bytes) + ", " + std::to_string(slot.value_size_bytes) + " and " +
-                    std::to_string(slot.value_align_bytes));
+                    std::to_string(slot.value_align_bytes) + ". Open it with the type it was made with");
 }
 
 left_as how_it_was_left(const control_block& control) {
@@ -90,6 +93,7 @@ struct arena::state {
   left_as found = left_as::closed;
   std::uint32_t last_owner_pid = 0;
   std::string last_owner_program;
+  std::uint32_t opened_by_pid = posix::process_id();
   bip::mapped_region region;
   std::byte* base = nullptr;
 
@@ -142,6 +146,9 @@ std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_ki
           "reserve_slots is " + std::to_string(options.reserve_slots) + ", but there can be at most " +
               std::to_string(slots_max) + " slots (max_slots)");
 
+  // What `open` would refuse is not made.
+  const auto unsound = first_fault(type.description, type.slot.value_size_bytes);
+  require(!unsound, path, "this type cannot be described in a file: " + unsound.value_or(""));
   const std::vector<std::byte> encoded = encode(type.description);
   auto made = std::make_unique<state>();
   made->options = options;
@@ -156,6 +163,8 @@ std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_ki
   header.created_unix_ns = posix::now_unix_ns();
   seal(header, std::span(head).subspan(sizeof(arena_header)));
   std::memcpy(head.data(), &header, sizeof header);
+  const auto impossible = check_header(std::span(head).first(sizeof header));
+  require(!impossible, path, "an arena cannot hold this type: " + (impossible ? impossible->message : ""));
 
   made->file = posix::file::create_unnamed(path, options.permissions);
   // Locked before it has a name: nobody else can have it open before us.
@@ -215,6 +224,9 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
                     "; dm-inspect can look at it all the same");
   }
 
+  if (!s.file.name_leads_here())
+    throw error(errc::not_found, path, "this file was removed or replaced while it was being opened. Try again");
+
   const std::uint64_t file_size = s.file.size_bytes();
   control_block control;
   const std::size_t control_size =
@@ -222,7 +234,8 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   if (control_size != sizeof control || file_size < s.header.slots_offset)
     throw error(errc::damaged, path,
                 "this arena is damaged: it was cut short: its slots begin at byte " +
-                    std::to_string(s.header.slots_offset) + ", and it has " + std::to_string(file_size) + " bytes");
+                    std::to_string(s.header.slots_offset) + ", and it has " + std::to_string(file_size) +
+                    " bytes. Nothing was changed. Restore a copy");
   s.found = how_it_was_left(control);
   s.last_owner_pid = control.owner_pid;
   s.last_owner_program.assign(control.owner_program, ::strnlen(control.owner_program, sizeof control.owner_program));
@@ -246,12 +259,19 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
 
   std::unique_ptr<arena> opened(new arena(std::move(opening)));
   if (access == arena_access::read_write && s.found != left_as::machine_stopped) {
-    // A copy made by tools that leave out runs of zeros has holes, where a store on a full disk would be SIGBUS.
-    const std::uint64_t slots_end = s.header.file_size_for(control.capacity);
-    if (s.file.allocated_bytes() < s.header.index_offset + (slots_end - s.header.slots_offset)) {
-      s.file.allocate(0, s.header.index_offset);
-      opened->allocate_for(0, control.capacity);
-    }
+    // A copy made by tools that leave out runs of zeros has holes, where a store on a full disk would be SIGBUS. Where
+    // there are blocks already this costs microseconds. It is not begun where it cannot end.
+    const std::uint64_t wanted =
+        s.header.index_offset + (s.header.file_size_for(control.capacity) - s.header.slots_offset);
+    const std::uint64_t there = s.file.allocated_bytes();
+    if (wanted > there && wanted - there > s.file.available_bytes())
+      throw error(
+          errc::full, path,
+          "this arena has holes where its " + std::to_string(control.capacity) +
+              " slots should have disk blocks, as copies have that leave out zeros, and the disk has no room for "
+              "them. Nothing was changed. Make room, or open it with open_read_only");
+    s.file.allocate(0, s.header.index_offset);
+    opened->allocate_for(0, control.capacity);
   }
   return opened;
 }
@@ -270,11 +290,14 @@ void arena::begin_use() {
   c.owner_pid = posix::process_id();
   std::memset(c.owner_program, 0, sizeof c.owner_program);
   posix::process_name().copy(c.owner_program, sizeof c.owner_program - 1);
-  if (c.synced != 0) {
-    c.synced = 0;
-    order_stores();
-    state_->file.sync();
-  }
+  // Always, also where it is 0 already: who cleared it may have died before that reached the disk.
+  c.synced = 0;
+  order_stores();
+  sync_marks();
+}
+
+void arena::sync_marks() {
+  if (writable()) posix::sync_page(path(), state_->base + state_->header.control_offset, arena_page_bytes);
 }
 
 /// Real blocks for the slots [slots_before, slots) and the index words that stand for them.
@@ -304,8 +327,8 @@ void arena::expand(std::uint64_t slots) {
   if (slots > header.slots_max)
     throw error(errc::full, path(),
                 "this arena holds at most " + std::to_string(header.slots_max) +
-                    " slots, as fixed when it was made (max_slots), and all are taken. Remove values, or make a "
-                    "larger arena");
+                    " slots, as fixed when it was made (max_slots), and " + std::to_string(slots) +
+                    " were asked for. Remove values, or make a larger arena");
   const std::uint64_t now_bytes = std::uint64_t{c.capacity} * header.slot_stride_bytes;
   const std::uint64_t step = std::clamp(now_bytes / 4, growth_bytes_min, growth_bytes_max);
   const std::uint64_t wanted =
@@ -348,7 +371,10 @@ void arena::salvage_bounds() {
   const arena_header& header = state_->header;
   const std::uint64_t in_file = (state_->file.size_bytes() - header.slots_offset) / header.slot_stride_bytes;
   const std::uint64_t capacity = std::min(in_file, header.slots_max);
-  if (writable()) allocate_for(0, capacity);
+  if (writable()) {
+    state_->file.allocate(0, header.index_offset);
+    allocate_for(0, capacity);
+  }
   // The count may be older than the slots: what has a version was used.
   std::uint64_t used = capacity;
   const auto version_of = [&](std::uint64_t slot) {
@@ -362,37 +388,54 @@ void arena::salvage_bounds() {
   c.generation_floor = std::min(c.generation_floor, (1u << 30) - 2);
 }
 
+bool arena::is_ours() const noexcept { return state_->opened_by_pid == posix::process_id(); }
+
 void arena::sync() {
-  if (writable()) state_->file.sync();
+  if (!writable()) return;
+  try {
+    state_->file.sync();
+  } catch (const error&) {
+    control().disk_failed = 1;
+    throw;
+  }
 }
 
 void arena::close() {
-  if (!writable()) {
+  const auto let_go = [this] {
     state_->region = bip::mapped_region();
     state_->file.close();
-    return;
-  }
+  };
+  // A child that was forked with the map open must not say anything about what its parent goes on doing.
+  if (!writable() || !is_ours()) return let_go();
   control_block& c = control();
-  const std::uint64_t mark = c.checksum();
-  if (state_->options.sync_on_close) {
+  // What opening would refuse is not vouched for: without a mark the next to open it recovers it.
+  if (!c.nothing_under_way() || c.reserved != 0) return let_go();
+  if (state_->options.sync_on_close && c.disk_failed == 0) {
     // What the mark vouches for goes to the disk first, and only if all of it did is there a mark.
-    state_->file.sync();
+    sync();
+    const std::uint64_t mark = c.checksum();
     c.synced = mark;
     order_stores();
     c.closed = mark;
     try {
-      state_->file.sync();
+      sync();
     } catch (const error&) {
       c.closed = 0;
       order_stores();
       c.synced = 0;
       throw;
     }
-  } else {
-    c.closed = mark;
+    return let_go();
   }
-  state_->region = bip::mapped_region();
-  state_->file.close();
+  c.closed = c.checksum();
+  const bool lost = state_->options.sync_on_close;
+  const std::filesystem::path closed_path = path();
+  let_go();
+  if (lost)
+    throw error(
+        errc::poisoned, closed_path,
+        "a write to the disk failed while this arena was open, so what is on the disk is unknown. It can be used "
+        "until the machine stops: copy its values to another file before, and look at the disk");
 }
 
 void arena::protect() {

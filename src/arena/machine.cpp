@@ -1,7 +1,6 @@
 // What the arena asks the machine: who runs, since when, and who holds a lock. Linux's /proc.
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -22,12 +21,12 @@ std::string first_line(const std::filesystem::path& path) {
   return line;
 }
 
-/// Whether a descriptor's /proc entry says that it holds a lock on the file with this inode.
-bool holds_lock(const std::filesystem::path& fdinfo, const std::string& device_and_inode) {
+/// Whether a descriptor's /proc entry says that it holds a lock.
+bool holds_lock(const std::filesystem::path& fdinfo) {
   std::ifstream in(fdinfo);
   // lock:	1: OFDLCK ADVISORY  WRITE -1 fe:00:1835 0 EOF
   for (std::string line; std::getline(in, line);)
-    if (line.starts_with("lock:") && line.find(device_and_inode) != std::string::npos) return true;
+    if (line.starts_with("lock:")) return true;
   return false;
 }
 
@@ -36,10 +35,6 @@ bool holds_lock(const std::filesystem::path& fdinfo, const std::string& device_a
 std::string lock_holders(const file& locked) {
   struct stat status {};
   if (::fstat(locked.descriptor(), &status) != 0) return {};
-  char device_and_inode[64];
-  std::snprintf(device_and_inode, sizeof device_and_inode, " %02x:%02x:%llu ", major(status.st_dev),
-                minor(status.st_dev), static_cast<unsigned long long>(status.st_ino));
-
   std::vector<std::string> holders;
   std::error_code ignored;  // processes come and go, and those of other users cannot be looked into
   const std::filesystem::directory_iterator end;
@@ -50,7 +45,11 @@ std::string lock_holders(const file& locked) {
     std::filesystem::directory_iterator descriptor(process->path() / "fdinfo", ignored);
     for (; descriptor != end; descriptor.increment(ignored)) {
       const bool our_attempt = ourselves && descriptor->path().filename() == std::to_string(locked.descriptor());
-      if (our_attempt || !holds_lock(descriptor->path(), device_and_inode)) continue;
+      struct stat theirs {};
+      const std::filesystem::path opened = process->path() / "fd" / descriptor->path().filename();
+      if (our_attempt || ::stat(opened.c_str(), &theirs) != 0 || theirs.st_dev != status.st_dev ||
+          theirs.st_ino != status.st_ino || !holds_lock(descriptor->path()))
+        continue;
       holders.push_back("process " + pid + " (" + first_line(process->path() / "comm") + ")" +
                         (ourselves ? ", which is this one" : ""));
       break;

@@ -4,8 +4,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <random>
@@ -62,6 +64,13 @@ auto retry(Call call) {
   auto result = call();
   while (result == -1 && errno == EINTR) result = call();
   return result;
+}
+
+[[noreturn]] void raise_sync(const std::filesystem::path& path, int code) {
+  throw error(system_code(code), path,
+              "writing it to the disk failed: " + std::generic_category().message(code) +
+                  ". What was changed since it was last synced may not be on the disk, and trying again cannot tell. "
+                  "The values in memory are good: copy them to another file, and look at the disk");
 }
 
 struct stat status_of(int descriptor, const std::filesystem::path& path) {
@@ -124,8 +133,7 @@ file file::create_unnamed(const std::filesystem::path& path, std::uint32_t permi
 #endif
   for (int tries = 0; tries < 16; ++tries) {
     std::random_device random;
-    const std::filesystem::path name =
-        directory / ("." + path.filename().string() + "." + std::to_string(random()) + ".new");
+    const std::filesystem::path name = directory / (".deferred-map-" + std::to_string(random()) + ".new");
     created.descriptor_ = retry([&] {
       return ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(permissions));
     });
@@ -157,6 +165,12 @@ std::uint64_t file::allocated_bytes() const {
   return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_blocks) * 512;  // st_blocks counts 512 bytes
 }
 
+std::uint64_t file::available_bytes() const {
+  struct statvfs status {};
+  if (::fstatvfs(descriptor_, &status) != 0) fail(errno, "asking for the free space");
+  return std::uint64_t{status.f_bavail} * status.f_frsize;
+}
+
 bool file::name_leads_here() const noexcept {
   struct stat here {};
   struct stat there {};
@@ -180,11 +194,15 @@ void file::allocate(std::uint64_t offset, std::uint64_t size) const {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && offset + size > limit.rlim_cur)
     fail(EFBIG, "making the file longer");
-  int code = 0;
-  do {
-    code = ::posix_fallocate(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size));
-  } while (code == EINTR);
-  if (code != 0) fail(code, "making the file longer");
+  // In pieces: tmpfs undoes a whole call when a signal comes, and with a profiler's timer a large one never ends.
+  constexpr std::uint64_t piece_max = std::uint64_t{8} << 20;
+  for (std::uint64_t done = 0; done < size;) {
+    const std::uint64_t piece = std::min(piece_max, size - done);
+    const int code = ::posix_fallocate(descriptor_, static_cast<off_t>(offset + done), static_cast<off_t>(piece));
+    if (code == EINTR) continue;
+    if (code != 0) fail(code, "making the file longer");
+    done += piece;
+  }
 }
 
 void file::set_size(std::uint64_t size) const {
@@ -220,7 +238,7 @@ std::size_t file::read_some(std::uint64_t offset, std::span<std::byte> bytes) co
 
 void file::sync() const {
   // Covers what was stored through a mapping too: Linux tracks dirty pages by file.
-  if (retry([&] { return ::fdatasync(descriptor_); }) != 0) fail(errno, "writing it to the disk");
+  if (retry([&] { return ::fdatasync(descriptor_); }) != 0) raise_sync(path_, errno);
 }
 
 void file::sync_directory() const {
@@ -237,6 +255,10 @@ void file::sync_directory() const {
 void file::close() {
   // Not retried on EINTR: Linux has closed the descriptor by then.
   if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail(errno, "closing it");
+}
+
+void sync_page(const std::filesystem::path& path, void* address, std::size_t size_bytes) {
+  if (retry([&] { return ::msync(address, size_bytes, MS_SYNC); }) != 0) raise_sync(path, errno);
 }
 
 void protect_read_only(void* address, std::size_t size_bytes) {

@@ -38,7 +38,7 @@ class file {
   std::uint64_t size_bytes() const;
   /// Bytes that have real blocks.
   std::uint64_t allocated_bytes() const;
-  /// Whether the name still leads to this file.
+  /// Whether the name still leads to this file: it may have been removed or replaced while it was being opened.
   bool name_leads_here() const noexcept;
 
   /// Takes an open-file-description lock on the whole file, or returns false where another open holds one.
@@ -52,7 +52,10 @@ class file {
   void write_all(std::uint64_t offset, std::span<const std::byte> bytes) const;
   /// Reads until `bytes` is full or the file ends; returns how many.
   std::size_t read_some(std::uint64_t offset, std::span<std::byte> bytes) const;
-  /// Returns when all that was written or stored so far, and the size, is on the disk.
+  /// Free bytes of its file system that this user may have.
+  std::uint64_t available_bytes() const;
+  /// Returns when all that was written or stored so far, and the size, is on the disk. After a failure some of it may
+  /// be lost for good: asking again would report success (the kernel reports an error once) and prove nothing.
   void sync() const;
   void sync_directory() const;
   /// Closes now, so that errors can be seen.
@@ -69,6 +72,9 @@ class file {
 /// The processes that hold a lock on the file, as "process 4711 (name)", or empty where none can be seen.
 /// From /proc/*/fdinfo, since the kernel does not tell the owner of such a lock.
 std::string lock_holders(const file& locked);
+
+/// As `sync`, for the page at `address` of a shared mapping alone.
+void sync_page(const std::filesystem::path& path, void* address, std::size_t size_bytes);
 
 /// Makes mapped memory unwritable.
 void protect_read_only(void* address, std::size_t size_bytes);

@@ -81,6 +81,10 @@ class arena {
   /// that tell the truth.
   void begin_use();
 
+  /// Returns when the disk has the marks that memory has. For whoever changes a file that bears none before `begin_use`:
+  /// that `synced` is 0 in memory does not say that its clearing ever reached the disk.
+  void sync_marks();
+
   /// Room for `slots` slots at least, and somewhat more. Errors: errc::full, and then nothing has changed.
   void expand(std::uint64_t slots);
   /// Gives the blocks behind `slots` slots back to the file system.
@@ -88,10 +92,14 @@ class arena {
   /// After a stop of the machine: brings capacity and slot count into accord with the file.
   void salvage_bounds();
 
-  /// Returns when everything stored so far is on the disk.
+  /// Returns when everything stored so far is on the disk. Errors: the system's; the arena is then poisoned: the
+  /// kernel reports a lost page once, so no later success means anything, and the file is never marked as synced again.
   void sync();
-  /// Marks the file as closed, and with `sync_on_close` as synced. Requires: no operation is under way.
-  /// Errors: the system's; the file is then left unmarked, as if its user had been killed now.
+  /// Whether this process opened it, and not one that forked it.
+  bool is_ours() const noexcept;
+  /// Marks the file as closed, and with `sync_on_close` as synced, and lets go of it. Where the counts do not add up it
+  /// makes no mark, so that the next to open it recovers it. In a child that was forked while it was open: only lets go.
+  /// Errors: the system's, and errc::poisoned after a failed sync; the file then bears no mark that is not true.
   void close();
   /// Makes a read-only arena's memory unwritable, once its map has settled.
   void protect();

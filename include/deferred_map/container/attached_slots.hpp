@@ -63,8 +63,9 @@ class attached_slots {
   Allocator& allocator() noexcept { return allocator_; }
 
   vacancy_index index() noexcept {
-    return {index_, allocator_.index_capacity(), control_->buffer, vacancy_index::buffer_limit_max,
-            control_->buffer_count};
+    return {
+        control_->slot_count,  index_, allocator_.index_capacity(), control_->buffer, vacancy_index::buffer_limit_max,
+        control_->buffer_count};
   }
   const std::uint64_t* taken_words() const noexcept { return index_; }
 

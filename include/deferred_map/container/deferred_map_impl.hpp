@@ -40,34 +40,33 @@ std::uint64_t deferred_map<T, Key, A>::identity() {
 template <class T, class Key, class A>
 std::uint32_t deferred_map<T, Key, A>::take_vacant_slot() {
   auto& control = storage_.control();
-  if (control.buffer_count == 0) [[unlikely]] {
-    if (storage_.vacant() == 0) return append_slot();
-    order_stores();
-    vacant_goes_down();
-    if (!storage_.index().take_words(control.slot_count)) rebuild_index();
-    if (control.buffer_count == 0 && !storage_.index().take_words(control.slot_count)) {
-      // The count of vacant slots was wrong: none of them is. `recover()` has the right one.
-      if constexpr (persistent) ++control.vacant;
+  for (;;) {
+    if (control.buffer_count == 0 && storage_.vacant() == 0) [[unlikely]]
       return append_slot();
-    }
-  } else {
     vacant_goes_down();
+    if (control.buffer_count != 0 || storage_.index().take_words(control.slot_count)) [[likely]] {
+      const std::uint32_t index = storage_.index().pop();
+      if constexpr (!persistent) return index;
+      // An index read from a file may say anything; the versions are the truth.
+      if (is_there_to_take(index)) [[likely]]
+        return index;
+    }
+    // Index or counts were wrong. Once mended they are right, so this happens once.
+    if constexpr (persistent) ++control.vacant;
+    mend_index_and_counts();
   }
-  std::uint32_t index = storage_.index().pop();
-  if constexpr (persistent) {
-    // An index read from a file may say anything; the versions are the truth.
-    while (index >= control.slot_count || !version::is_vacant(slot_at(index).version) ||
-           version::is_retired(slot_at(index).version))
-      [[unlikely]] {
-        rebuild_index();
-        if (!storage_.index().take_words(control.slot_count)) {
-          ++control.vacant;
-          return append_slot();
-        }
-        index = storage_.index().pop();
-      }
-  }
-  return index;
+}
+
+/// In persistent memory: whether the index was right in naming this slot.
+template <class T, class Key, class A>
+bool deferred_map<T, Key, A>::is_there_to_take(std::uint32_t index) noexcept {
+  if (index >= storage_.control().slot_count) return false;
+  slot_type& slot = slot_at(index);
+  if (!version::is_vacant(slot.version) || version::is_retired(slot.version)) return false;
+  // Only a damaged file has a slot that exists and was never given a generation.
+  if (slot.version == 0) [[unlikely]]
+    commit(slot, version::vacant(std::max(storage_.control().generation_floor, version::first_generation)));
+  return true;
 }
 
 template <class T, class Key, class A>
@@ -102,7 +101,13 @@ void deferred_map<T, Key, A>::enter_vacant(std::uint32_t index) noexcept {
 template <class T, class Key, class A>
 void deferred_map<T, Key, A>::vacate(std::uint32_t index, std::uint32_t& count_of_old_state) noexcept {
   slot_type& slot = slot_at(index);
-  const std::uint32_t next = version::next_vacant(slot.version);
+  std::uint32_t next = version::next_vacant(slot.version);
+  if constexpr (persistent) {
+    // No operation makes a slot live in the generation of the retired, but a damaged file may have one; its next
+    // life must not be the first one again.
+    if (version::generation(next) == 0) [[unlikely]]
+      next = version::vacant(version::retired_generation);
+  }
   count_first(count_of_old_state);
   commit(slot, next);
   if (version::is_retired(next)) [[unlikely]]
@@ -511,6 +516,30 @@ template <class T, class Key, class A>
 void deferred_map<T, Key, A>::rebuild_index() {
   const std::vector<std::uint64_t> taken = scan_versions().taken_or_reserved();
   storage_.index().rebuild(taken.data(), storage_.control().slot_count, storage_.capacity());
+}
+
+/// Makes index and counts say what the versions say; reserved slots stay so. If it throws, nothing has changed.
+template <class T, class Key, class A>
+void deferred_map<T, Key, A>::mend_index_and_counts() {
+  scan found = scan_versions();
+  auto& control = storage_.control();
+  const std::uint32_t occupied = found.occupied_count;
+  const std::uint32_t reserved = found.reserved_count;
+  const std::uint32_t retired = found.retired_count;
+  const std::uint32_t impossible = found.impossible_count;
+  const std::vector<std::uint64_t> taken = std::move(found).taken_or_reserved();
+  if constexpr (persistent) control.recovering = 1;
+  order_stores();
+  storage_.index().rebuild(taken.data(), control.slot_count, storage_.capacity());
+  order_stores();
+  control.occupied = occupied;
+  control.reserved = reserved;
+  control.retired = retired;
+  // Impossible slots are counted nowhere: the sum then shows that this file needs more than this.
+  if constexpr (persistent) control.vacant = control.slot_count - occupied - reserved - retired - impossible;
+  order_stores();
+  if constexpr (persistent) control.recovering = 0;
+  order_stores();
 }
 
 template <class T, class Key, class A>

@@ -84,7 +84,9 @@ class heap_slots {
     return control_.slot_count - control_.occupied - control_.reserved - control_.retired;
   }
 
-  vacancy_index index() noexcept { return view(std::to_address(index_), capacity_, control_.buffer_count); }
+  vacancy_index index() noexcept {
+    return view(control_.slot_count, std::to_address(index_), capacity_, control_.buffer_count);
+  }
   const std::uint64_t* taken_words() const noexcept { return words(std::to_address(index_), capacity_); }
 
   /// Whether `construct` cannot throw. An allocator that builds values itself may: it can pass itself on, and
@@ -198,8 +200,9 @@ class heap_slots {
     // These words are only ever used as 32-bit entries, from their allocation on.
     return reinterpret_cast<std::uint32_t*>(block);
   }
-  static vacancy_index view(std::uint64_t* block, std::uint32_t capacity, std::uint32_t& buffer_count) noexcept {
-    return {words(block, capacity), capacity, buffer(block), buffer_limit(capacity), buffer_count};
+  static vacancy_index view(std::uint32_t slot_count, std::uint64_t* block, std::uint32_t capacity,
+                            std::uint32_t& buffer_count) noexcept {
+    return {slot_count, words(block, capacity), capacity, buffer(block), buffer_limit(capacity), buffer_count};
   }
   static std::size_t block_words(std::uint32_t capacity) noexcept {
     return buffer_words(capacity) + static_cast<std::size_t>(index_shape(capacity).words_total);
@@ -231,7 +234,7 @@ class heap_slots {
     word_allocator word_memory(allocator_);
     const word_pointer block = word_traits::allocate(word_memory, block_words(capacity));
     std::uint64_t* raw = std::to_address(block);
-    view(raw, capacity, buffer_count).rebuild(taken_words(), control_.slot_count, capacity);
+    view(control_.slot_count, raw, capacity, buffer_count).rebuild(taken_words(), control_.slot_count, capacity);
     // What is in the buffer stays there; a smaller buffer was emptied by the caller.
     if (control_.buffer_count != 0) std::copy_n(buffer(std::to_address(index_)), control_.buffer_count, buffer(raw));
     buffer_count = control_.buffer_count;

@@ -55,11 +55,16 @@ class vacancy_index {
   static constexpr std::uint32_t none = 0xffff'ffffu;
   static constexpr std::uint64_t full_word = ~std::uint64_t{0};
 
-  /// `words` holds `index_shape(capacity)`; `buffer` holds `buffer_limit` entries, `buffer_count` of them in
+  /// For `slot_count` slots. `words` holds `index_shape(capacity)`; `buffer` holds `buffer_limit` entries, `buffer_count` of them in
   /// use. Requires: buffer_limit == 128, or buffer_limit >= the number of slots there can be (then it never spills).
-  vacancy_index(std::uint64_t* words, std::uint64_t capacity, std::uint32_t* buffer, std::uint32_t buffer_limit,
-                std::uint32_t& buffer_count) noexcept
-      : words_(words), capacity_(capacity), buffer_(buffer), buffer_limit_(buffer_limit), buffer_count_(buffer_count) {}
+  vacancy_index(std::uint32_t slot_count, std::uint64_t* words, std::uint64_t capacity, std::uint32_t* buffer,
+                std::uint32_t buffer_limit, std::uint32_t& buffer_count) noexcept
+      : slot_count_(slot_count),
+        words_(words),
+        capacity_(capacity),
+        buffer_(buffer),
+        buffer_limit_(buffer_limit),
+        buffer_count_(buffer_count) {}
 
   /// Enters a slot that has just become vacant; its level-0 bit is 1. Constant time; every 64th call with a
   /// full buffer moves 64 slots to the bitmap.
@@ -101,9 +106,9 @@ class vacancy_index {
   /// Replaces the whole index by what `taken` says, a word for each 64 slots, and empties the buffer. Levels
   /// are written only as far as `capacity_in_use` slots need: behind that an arena may have no blocks.
   void rebuild(const std::uint64_t* taken, std::uint32_t slot_count, std::uint64_t capacity_in_use) noexcept {
-    if (words_ == nullptr) return;  // a map that owns nothing yet
-    const index_shape shape(capacity_);
     buffer_count_ = 0;
+    if (words_ == nullptr || capacity_in_use == 0) return;  // there are no words that could be written to
+    const index_shape shape(capacity_);
     const std::uint64_t words_used = (std::uint64_t{slot_count} + 63) / 64;
     std::copy(taken, taken + words_used, words_);
     std::uint64_t words_below = (capacity_in_use + 63) / 64;
@@ -213,8 +218,8 @@ class vacancy_index {
     const index_shape shape(capacity_);
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t index = buffer_[i];
-      if (index >= capacity_) [[unlikely]]
-        continue;  // in a file the buffer may say anything
+      if (index >= slot_count_) [[unlikely]]
+        continue;  // in a file the buffer may say anything, and behind the last slot there may be no blocks
       std::uint64_t& word = words_[index / 64];
       const bool was_full = word == full_word;
       word &= ~(std::uint64_t{1} << (index % 64));
@@ -224,6 +229,7 @@ class vacancy_index {
     buffer_count_ -= count;
   }
 
+  std::uint32_t slot_count_;
   std::uint64_t* words_;
   std::uint64_t capacity_;
   std::uint32_t* buffer_;

@@ -59,7 +59,8 @@ struct control_block {
   std::uint32_t update_pending = 0;  // 1: the scratch area holds the new value of ...
   std::uint32_t update_index = 0;    // ... this slot, ...
   std::uint32_t update_version = 0;  // ... provided its version still is this
-  std::uint32_t unused_counts[4] = {};
+  std::uint32_t disk_failed = 0;     // 1: a sync failed, so what is on the disk is unknown; never synced again
+  std::uint32_t unused_counts[3] = {};
 
   // 128
   recovery_record last_recovery;
