@@ -121,8 +121,7 @@ class deferred_map {
     Iterator end() const noexcept { return last; }
   };
 
-  // Construction
-  // ----------------------------------------------------------------------------------------------
+  // Construction ----------------------------------------------------------------------------------------------------
 
   /// An empty map that owns no memory. With a persistent allocator: of nothing, and it can hold nothing.
   deferred_map() requires(std::is_default_constructible_v<Allocator>) = default;
@@ -163,8 +162,7 @@ class deferred_map {
 
   Allocator get_allocator() const noexcept { return storage_.allocator(); }
 
-  // Reserving and filling
-  // -------------------------------------------------------------------------------------
+  // Reserving and filling -------------------------------------------------------------------------------------------
 
   /// Reserves a slot: the one vacated last, or a new one. Cost: constant, amortised over growth.
   handle_type allocate_handle();
@@ -193,8 +191,7 @@ class deferred_map {
   template <class F>
   Key insert_with_key(F make);
 
-  // Looking up
-  // ------------------------------------------------------------------------------------------------
+  // Looking up ------------------------------------------------------------------------------------------------------
 
   /// The value, or null where the key is stale, null, or not of this map. Cost: one cache miss.
   T* get(Key key) noexcept { return const_cast<T*>(std::as_const(*this).get(key)); }
@@ -238,8 +235,7 @@ class deferred_map {
   size_type get_many(std::span<const Key> keys, std::span<T*> out);
   size_type get_many(std::span<const Key> keys, std::span<const T*> out) const;
 
-  // Removing
-  // --------------------------------------------------------------------------------------------------
+  // Removing --------------------------------------------------------------------------------------------------------
 
   /// Takes the value out, or returns nothing where the key is stale.
   std::optional<T> remove(Key key);
@@ -259,8 +255,7 @@ class deferred_map {
   /// Destroys all values. Reserved slots stay reserved and their handles good; memory is kept.
   void clear() noexcept;
 
-  // Counting and room
-  // -----------------------------------------------------------------------------------------
+  // Counting and room -----------------------------------------------------------------------------------------------
 
   size_type size() const noexcept { return storage_.control().occupied; }
   bool empty() const noexcept { return size() == 0; }
@@ -280,7 +275,7 @@ class deferred_map {
   /// forgotten: slots made again start above all of them. References are invalidated unless the slots stay in place.
   void shrink_to_fit();
 
-  // Iteration: in slot order; cost of a walk: a step each value and a 64th of one each empty slot ---------------
+  // Iteration: in slot order; cost of a walk: a step each value and a 64th of one each empty slot -------------------
 
   iterator begin() noexcept { return iterator(this, 0); }
   iterator end() noexcept { return iterator(); }
@@ -302,8 +297,7 @@ class deferred_map {
     return range<values_iterator>{values_iterator(this, 0), values_iterator()};
   }
 
-  // Looking behind
-  // --------------------------------------------------------------------------------------------
+  // Looking behind --------------------------------------------------------------------------------------------------
 
   /// The state of slot `index`; one that was never made is vacant.
   slot_state state(std::uint32_t index) const noexcept {
@@ -401,3 +395,4 @@ std::size_t erase_if(deferred_map<T, Key, Allocator>& map, Predicate predicate) 
 }  // namespace dm
 
 #include "deferred_map/container/deferred_map_impl.hpp"
+#include "deferred_map/container/deferred_map_rebuild.hpp"

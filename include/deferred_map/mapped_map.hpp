@@ -83,8 +83,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   using typename map::value_type;
   using options = arena_options;
 
-  // Opening and closing
-  // ---------------------------------------------------------------------------------------
+  // Opening and closing ---------------------------------------------------------------------------------------------
 
   /// A map that is not open.
   mapped_map() noexcept = default;
@@ -212,8 +211,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
     }
   }
 
-  // Looking up, counting, iterating: as deferred_map
-  // --------------------------------------------------------------
+  // Looking up, counting, iterating: as deferred_map ----------------------------------------------------------------
 
   using map::at;
   using map::begin;
