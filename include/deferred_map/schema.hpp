@@ -5,7 +5,7 @@
 //  2. Numbers, bool, char, enumerations and keys are themselves; arrays (T[N], std::array) are their elements.
 //  3. Boost.Describe: a described class has its described members, by name; a described enum its names.
 //  4. A plain aggregate has its fields, by type and offset, without names. Plain means: no bases; no C arrays,
-//     unions, references, bit-fields or members without a default; copyable and not packed; at most 100 fields.
+//     unions, references, bit-fields or members without a default; copyable and not packed; at most 64 fields.
 //  5. Everything else is bytes: classes with private members, unions, `long double`, `__int128`.
 //
 // Members that have no bytes of their own (empty classes) and padding are not described.

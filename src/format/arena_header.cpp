@@ -54,7 +54,7 @@ std::uint64_t arena_header::file_size_for(std::uint64_t slots) const noexcept {
 }
 
 std::uint64_t slots_in(std::uint64_t bytes, const slot_layout& slot) noexcept {
-  // A slot takes its stride and an eighth of a byte (and a 512th) of index.
+  // The slots alone: their index, a bit for each, lies beside this and is small.
   return std::clamp<std::uint64_t>(bytes / slot.stride_bytes, 1, slots_limit);
 }
 
