@@ -40,6 +40,9 @@
 namespace dm {
 
 namespace detail {
+struct walk_access;
+struct archive_access;
+
 template <class T, class Allocator>
 struct choose_slots {
   using type = heap_slots<T, Allocator>;
@@ -328,6 +331,8 @@ class deferred_map {
  private:
   template <class, detail::yields>
   friend class detail::slot_iterator;
+  friend struct detail::walk_access;     // joins: the words of the index
+  friend struct detail::archive_access;  // archives: versions out, versions in
 
   using slot_type = slot<T>;
   struct vacate_on_exit;
