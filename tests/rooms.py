@@ -9,26 +9,36 @@ import sys
 
 # Each room, and the rooms it may see besides itself.
 MAY_SEE = {
-    "container": set(),
+    "memory": set(),
+    "container": {"memory"},
     "format": set(),
-    "arena": {"format", "container"},
-    "maps": {"arena", "format", "container"},
-    "inspect": {"format", "container", "arena"},
+    "arena": {"format", "container", "memory"},
+    "maps": {"arena", "format", "container", "memory"},
+    "inspect": {"format", "container", "memory", "arena"},
 }
 # Headers that users include and that lie at the top belong to a room all the same.
 ROOM_OF_PUBLIC = {
+    "allocator.hpp": "memory",
     "key.hpp": "container",
     "handle.hpp": "container",
     "deferred_map.hpp": "container",
     "reservation.hpp": "container",
+    "secondary_map.hpp": "container",
+    "sparse_secondary_map.hpp": "container",
+    "join.hpp": "container",
+    "ostream.hpp": "container",
     "fmt.hpp": "container",
+    "cereal.hpp": "container",
     "error.hpp": "format",
     "schema.hpp": "maps",
     "mapped_map.hpp": "maps",
     "inspect.hpp": "inspect",
 }
-# The container needs nothing but the standard library; {fmt} is for its own optional header.
-STANDARD_ONLY = {"container"}
+# The container needs nothing but the standard library, and the system's own calls for memory where they are to be had;
+# {fmt} and cereal are for optional headers of their own.
+STANDARD_ONLY = {"memory", "container"}
+OPTIONAL_HEADERS = {"fmt.hpp", "cereal.hpp"}
+SYSTEM_HEADERS = {"memory": {"sys/mman.h"}}
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 
 
@@ -61,7 +71,8 @@ def main(root):
                 seen = name.strip("./").split("/")[0]  # another room's private header, as src/ROOM/file.hpp
             if seen is not None and seen != room and seen not in MAY_SEE[room]:
                 faults.append(f"{where} may not see '{seen}' ({name})")
-            if room in STANDARD_ONLY and seen is None and path.name != "fmt.hpp" and ("/" in name or name.endswith(".h")):
+            foreign = seen is None and ("/" in name or name.endswith(".h")) and name not in SYSTEM_HEADERS.get(room, ())
+            if room in STANDARD_ONLY and foreign and path.name not in OPTIONAL_HEADERS:
                 faults.append(f"{where} may only see the standard library ({name})")
     print("\n".join(faults) or f"{files} files, no include points upwards")
     return 1 if faults or files < 20 else 0

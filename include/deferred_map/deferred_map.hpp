@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include "deferred_map/allocator.hpp"
 #include "deferred_map/container/attached_slots.hpp"
 #include "deferred_map/container/failure.hpp"
 #include "deferred_map/container/heap_slots.hpp"
@@ -89,7 +90,7 @@ struct recovery_counts {
 ///
 /// The layout is that of Rust's slotmap by Orson Peters (keys with versions, slots in one array); the
 /// deferral of insertion and the vacancy index are our own.
-template <class T, class Key = key, class Allocator = std::allocator<T>>
+template <class T, class Key = key, class Allocator = default_allocator<T>>
 class deferred_map {
   static_assert(std::is_object_v<T> && !std::is_const_v<T> && !std::is_array_v<T>,
                 "deferred_map<T>: T must be an object type that is neither const nor an array");
@@ -377,8 +378,11 @@ class deferred_map {
   template <class... Args>
   Key fill_vacant_slot(Args&&... args);
   void enter_vacant(std::uint32_t index) noexcept;
+  void spill_buffer() noexcept;
+  bool fill_buffer() noexcept;
   void vacate(std::uint32_t index, std::uint32_t& count_of_old_state) noexcept;
   void destroy_and_vacate(std::uint32_t index) noexcept;
+  std::optional<T> take_out(std::uint32_t index);
 
   scan scan_versions() const;
   void rebuild_index();

@@ -62,6 +62,9 @@ class attached_slots {
   const Allocator& allocator() const noexcept { return allocator_; }
   Allocator& allocator() noexcept { return allocator_; }
 
+  std::uint32_t* buffer() noexcept { return control_->buffer; }
+  static constexpr std::uint32_t buffer_limit() noexcept { return vacancy_index::buffer_limit_max; }
+
   vacancy_index index() noexcept {
     return {
         control_->slot_count,  index_, allocator_.index_capacity(), control_->buffer, vacancy_index::buffer_limit_max,

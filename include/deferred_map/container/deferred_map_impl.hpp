@@ -39,11 +39,10 @@ template <class T, class Key, class A>
 std::uint32_t deferred_map<T, Key, A>::take_vacant_slot() {
   auto& control = storage_.control();
   for (;;) {
-    if (control.buffer_count == 0 && storage_.vacant() == 0) [[unlikely]]
-      return append_slot();
+    if (control.buffer_count == 0 && storage_.vacant() == 0) return append_slot();
     vacant_goes_down();
-    if (control.buffer_count != 0 || storage_.index().take_words(control.slot_count)) [[likely]] {
-      const std::uint32_t index = storage_.index().pop();
+    if (control.buffer_count != 0 || fill_buffer()) [[likely]] {
+      const std::uint32_t index = storage_.buffer()[--control.buffer_count];
       if constexpr (!persistent) return index;
       // An index read from a file may say anything; the versions are the truth.
       if (is_there_to_take(index)) [[likely]]
@@ -90,9 +89,24 @@ bool deferred_map<T, Key, A>::next_slot_moves_others() {
 /// Enters a slot whose version says vacant into the index, and counts it.
 template <class T, class Key, class A>
 void deferred_map<T, Key, A>::enter_vacant(std::uint32_t index) noexcept {
+  auto& control = storage_.control();
   order_stores();
-  storage_.index().push(index);
+  if (control.buffer_count == storage_.buffer_limit()) [[unlikely]]
+    spill_buffer();
+  storage_.buffer()[control.buffer_count] = index;
+  ++control.buffer_count;
   vacant_goes_up();
+}
+
+// Apart, and called every 64th time at most: what they need in registers would be saved and restored by every
+// insert and every removal.
+template <class T, class Key, class A>
+[[gnu::noinline]] void deferred_map<T, Key, A>::spill_buffer() noexcept {
+  storage_.index().spill_half();
+}
+template <class T, class Key, class A>
+[[gnu::noinline]] bool deferred_map<T, Key, A>::fill_buffer() noexcept {
+  return storage_.index().take_words(storage_.control().slot_count);
 }
 
 /// A slot leaves `reserved` or `occupied` (and then has no value any more) for its next generation.
@@ -286,8 +300,14 @@ template <class T, class Key, class A>
 std::optional<T> deferred_map<T, Key, A>::remove(Key key) {
   slot_type* slot = live_slot(key);
   if (slot == nullptr) return std::nullopt;
-  std::optional<T> taken(std::move(slot->value));  // if this throws the value stays where it is
-  destroy_and_vacate(key.index());
+  return take_out(key.index());
+}
+
+/// Apart from `remove`, so that what is returned is built where the caller wants it and never copied.
+template <class T, class Key, class A>
+std::optional<T> deferred_map<T, Key, A>::take_out(std::uint32_t index) {
+  std::optional<T> taken(std::move(slot_at(index).value));  // if this throws the value stays where it is
+  destroy_and_vacate(index);
   return taken;
 }
 

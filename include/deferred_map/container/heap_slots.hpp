@@ -40,6 +40,23 @@ concept expands_in_place = requires(Allocator allocator, typename std::allocator
   { allocator.try_expand(block, std::size_t{}, std::size_t{}) } -> std::same_as<bool>;
 };
 
+/// Offered by allocators that can give back the end of a block.
+template <class Allocator>
+concept shrinks_in_place = requires(Allocator allocator, typename std::allocator_traits<Allocator>::pointer block) {
+  { allocator.try_shrink(block, std::size_t{}, std::size_t{}) } -> std::same_as<bool>;
+};
+
+/// Where the index comes from: the map's allocator, unless that names another (`index_allocator`).
+template <class Allocator>
+struct index_allocator_of {
+  using type = typename std::allocator_traits<Allocator>::template rebind_alloc<std::uint64_t>;
+};
+template <class Allocator>
+requires requires { typename Allocator::index_allocator; }
+struct index_allocator_of<Allocator> {
+  using type = typename Allocator::index_allocator;
+};
+
 /// Has a `construct` of its own, which may do more than call T's constructor.
 template <class Allocator, class T, class... A>
 concept constructs_itself = requires(Allocator allocator, T* place, A&&... args) {
@@ -57,8 +74,8 @@ class heap_slots {
   using value_allocator = typename value_traits::allocator_type;
   using slot_traits = typename std::allocator_traits<Allocator>::template rebind_traits<slot_type>;
   using slot_allocator = typename slot_traits::allocator_type;
-  using word_traits = typename std::allocator_traits<Allocator>::template rebind_traits<std::uint64_t>;
-  using word_allocator = typename word_traits::allocator_type;
+  using word_allocator = typename index_allocator_of<Allocator>::type;
+  using word_traits = std::allocator_traits<word_allocator>;
 
   heap_slots() requires(std::is_default_constructible_v<Allocator>) = default;
   explicit heap_slots(const Allocator& allocator) noexcept : allocator_(allocator) {}
@@ -83,6 +100,9 @@ class heap_slots {
   std::uint32_t vacant() const noexcept {
     return control_.slot_count - control_.occupied - control_.reserved - control_.retired;
   }
+
+  std::uint32_t* buffer() noexcept { return buffer(std::to_address(index_)); }
+  std::uint32_t buffer_limit() const noexcept { return buffer_limit(capacity_); }
 
   vacancy_index index() noexcept {
     return view(control_.slot_count, std::to_address(index_), capacity_, control_.buffer_count);
@@ -157,7 +177,7 @@ class heap_slots {
       control_.buffer_count = 0;
       return;
     }
-    if (capacity > capacity_ && try_expand(capacity)) return;
+    if (capacity > capacity_ ? try_expand(capacity) : try_shrink(capacity)) return;
     move_to(capacity);
   }
 
@@ -242,22 +262,38 @@ class heap_slots {
   }
 
   bool try_expand([[maybe_unused]] std::uint32_t capacity) {
-    if constexpr (expands_in_place<slot_allocator>) {
-      if (capacity_ == 0) return false;
-      std::uint32_t buffer_count = 0;
-      const word_pointer block = new_index(capacity, buffer_count);
-      slot_allocator slot_memory(allocator_);
-      if (!slot_memory.try_expand(slots_, std::size_t{capacity_}, std::size_t{capacity})) {
-        word_allocator word_memory(allocator_);
-        word_traits::deallocate(word_memory, block, block_words(capacity));
-        return false;
-      }
-      word_allocator word_memory(allocator_);
-      word_traits::deallocate(word_memory, std::exchange(index_, block), block_words(capacity_));
-      capacity_ = capacity;
-      return true;
+    if constexpr (expands_in_place<slot_allocator>)
+      return resize_in_place(capacity, [&](slot_allocator& memory) {
+        return memory.try_expand(slots_, std::size_t{capacity_}, std::size_t{capacity});
+      });
+    return false;
+  }
+  bool try_shrink([[maybe_unused]] std::uint32_t capacity) {
+    if constexpr (shrinks_in_place<slot_allocator>) {
+      if (control_.buffer_count > buffer_limit(capacity)) index().spill_all();
+      return resize_in_place(capacity, [&](slot_allocator& memory) {
+        return memory.try_shrink(slots_, std::size_t{capacity_}, std::size_t{capacity});
+      });
     }
     return false;
+  }
+
+  /// Where the slots can stay, only the index is built anew. If it throws, nothing has changed.
+  template <class Resize>
+  bool resize_in_place(std::uint32_t capacity, Resize resize) {
+    if (capacity_ == 0) return false;
+    std::uint32_t buffer_count = 0;
+    const word_pointer block = new_index(capacity, buffer_count);
+    slot_allocator slot_memory(allocator_);
+    const bool resized = resize(slot_memory);
+    word_allocator word_memory(allocator_);
+    if (resized) {
+      word_traits::deallocate(word_memory, std::exchange(index_, block), block_words(capacity_));
+      capacity_ = capacity;
+    } else {
+      word_traits::deallocate(word_memory, block, block_words(capacity));
+    }
+    return resized;
   }
 
   /// Moves everything to new blocks for `capacity` slots: built beside the old ones, then switched.

