@@ -200,11 +200,11 @@ class deferred_map {
   /// The value, or null where the key is stale, null, or not of this map. Cost: one cache miss.
   T* get(Key key) noexcept { return const_cast<T*>(std::as_const(*this).get(key)); }
   const T* get(Key key) const noexcept {
+    auto* const slots = storage_.slots();  // before the branch, so that a loop needs to load it once
     const std::uint32_t index = key.index();
     if (index >= storage_.control().slot_count) [[unlikely]]
       return nullptr;
-    auto& slot = storage_.slots()[index];
-    return slot.version == key.occupied_version() ? std::addressof(slot.value) : nullptr;
+    return slots[index].version == key.occupied_version() ? std::addressof(slots[index].value) : nullptr;
   }
 
   /// The value. Errors: dm::stale_key.
@@ -261,7 +261,7 @@ class deferred_map {
 
   // Counting and room -----------------------------------------------------------------------------------------------
 
-  size_type size() const noexcept { return storage_.control().occupied; }
+  size_type size() const noexcept { return storage_.occupied(); }
   bool empty() const noexcept { return size() == 0; }
   /// Slots that exist: occupied, reserved, vacant and retired.
   size_type slot_count() const noexcept { return storage_.control().slot_count; }
@@ -344,14 +344,23 @@ class deferred_map {
   static void order_stores() noexcept {
     if constexpr (persistent) std::atomic_signal_fence(std::memory_order_seq_cst);
   }
-  static void count_first(std::uint32_t& count) noexcept {
+  template <class Count>
+  static void count_first(Count& count) noexcept {
     --count;
     order_stores();
   }
-  static void count_last(std::uint32_t& count) noexcept {
+  template <class Count>
+  static void count_last(Count& count) noexcept {
     order_stores();
     ++count;
     order_stores();
+  }
+  // The counts that only persistent memory has; elsewhere they follow from the others.
+  void occupied_goes_down() noexcept {
+    if constexpr (persistent) count_first(storage_.control().occupied);
+  }
+  void occupied_goes_up() noexcept {
+    if constexpr (persistent) count_last(storage_.control().occupied);
   }
   void vacant_goes_down() noexcept {
     if constexpr (persistent) count_first(storage_.control().vacant);
@@ -370,19 +379,24 @@ class deferred_map {
   slot_type& reserved_slot(const handle_type& handle) const;
   std::uint64_t identity();
 
-  std::uint32_t take_vacant_slot();
+  struct taken_slot {
+    std::uint32_t index;
+    std::uint32_t vacant_version;
+  };
+  taken_slot take_vacant_slot(bool is_filled_at_once);
   bool is_there_to_take(std::uint32_t index) noexcept;
   void mend_index_and_counts();
-  std::uint32_t append_slot();
+  taken_slot append_slot(bool is_filled_at_once);
+  void grow();
   bool next_slot_moves_others();
   template <class... Args>
   Key fill_vacant_slot(Args&&... args);
   void enter_vacant(std::uint32_t index) noexcept;
   void spill_buffer() noexcept;
   bool fill_buffer() noexcept;
-  void vacate(std::uint32_t index, std::uint32_t& count_of_old_state) noexcept;
-  void destroy_and_vacate(std::uint32_t index) noexcept;
-  std::optional<T> take_out(std::uint32_t index);
+  void vacate(std::uint32_t index, std::uint32_t old_version) noexcept;
+  void destroy_and_vacate(std::uint32_t index, std::uint32_t occupied_version) noexcept;
+  std::optional<T> take_out(Key key);
 
   scan scan_versions() const;
   void rebuild_index();

@@ -36,7 +36,7 @@ struct key_access;
 ///
 /// All bits zero is the null key. It never matches a slot.
 template <class Tag = void>
-class basic_key {
+class alignas(8) basic_key {
  public:
   using tag_type = Tag;
 
@@ -46,35 +46,36 @@ class basic_key {
   /// The key of the life `generation` of slot `index`. Generation 0 is nobody's: the result is the null key.
   static constexpr basic_key from_parts(std::uint32_t index, std::uint32_t generation) noexcept {
     if (generation < version::first_generation || generation > version::last_generation) return {};
-    return basic_key{std::uint64_t{version::occupied(generation)} << 32 | index};
+    return basic_key(index, version::occupied(generation));
   }
 
   /// The inverse of `bits()`. Bits that no map can have handed out give the null key.
   static constexpr basic_key from_bits(std::uint64_t bits) noexcept {
-    const basic_key key{bits};
+    const basic_key key(static_cast<std::uint32_t>(bits), static_cast<std::uint32_t>(bits >> 32));
     return key == from_parts(key.index(), key.generation()) ? key : basic_key{};
   }
 
-  constexpr std::uint64_t bits() const noexcept { return bits_; }
-  constexpr std::uint32_t index() const noexcept { return static_cast<std::uint32_t>(bits_); }
-  constexpr std::uint32_t generation() const noexcept { return static_cast<std::uint32_t>(bits_ >> 34); }
+  constexpr std::uint64_t bits() const noexcept { return std::uint64_t{version_} << 32 | index_; }
+  constexpr std::uint32_t index() const noexcept { return index_; }
+  constexpr std::uint32_t generation() const noexcept { return version::generation(version_); }
 
   /// The version word an occupied slot holds if this key is live there. Keys read from raw memory may hold
   /// anything; the state bits are forced so that no bit pattern whatever matches a slot that is not occupied.
-  constexpr std::uint32_t occupied_version() const noexcept {
-    return static_cast<std::uint32_t>(bits_ >> 32) | version::occupied_bits;
-  }
+  constexpr std::uint32_t occupied_version() const noexcept { return version_ | version::occupied_bits; }
 
   /// True unless this is the null key. Says nothing about whether the key is live: that only its map knows.
-  explicit constexpr operator bool() const noexcept { return bits_ != 0; }
+  explicit constexpr operator bool() const noexcept { return bits() != 0; }
 
   /// Orders by generation, then by slot: an order to sort by, not an age.
-  friend constexpr auto operator<=>(basic_key, basic_key) noexcept = default;
+  friend constexpr auto operator<=>(basic_key a, basic_key b) noexcept { return a.bits() <=> b.bits(); }
+  friend constexpr bool operator==(basic_key a, basic_key b) noexcept { return a.bits() == b.bits(); }
 
  private:
   friend struct detail::key_access;
-  explicit constexpr basic_key(std::uint64_t bits) noexcept : bits_(bits) {}
-  std::uint64_t bits_ = 0;
+  constexpr basic_key(std::uint32_t index, std::uint32_t version) noexcept : index_(index), version_(version) {}
+
+  std::uint32_t index_ = 0;
+  std::uint32_t version_ = 0;
 };
 
 using key = basic_key<>;
@@ -86,7 +87,7 @@ namespace detail {
 struct key_access {
   template <class Key>
   static constexpr Key make(std::uint32_t index, std::uint32_t occupied_version) noexcept {
-    return Key{std::uint64_t{occupied_version} << 32 | index};
+    return Key(index, occupied_version);
   }
 };
 }  // namespace detail

@@ -59,11 +59,18 @@ class attached_slots {
   const control_type& control() const noexcept { return *control_; }
   std::uint32_t capacity() const noexcept { return control_->capacity; }
   std::uint32_t vacant() const noexcept { return control_->vacant; }
+  std::uint32_t occupied() const noexcept { return control_->occupied; }
   const Allocator& allocator() const noexcept { return allocator_; }
   Allocator& allocator() noexcept { return allocator_; }
 
   std::uint32_t* buffer() noexcept { return control_->buffer; }
   static constexpr std::uint32_t buffer_limit() noexcept { return vacancy_index::buffer_limit_max; }
+
+  void spill_buffer() noexcept { index().spill_half(); }
+  bool fill_buffer() noexcept { return index().take_words(control_->slot_count); }
+  void rebuild_index(const std::uint64_t* taken, std::uint32_t slot_count) noexcept {
+    index().rebuild(taken, slot_count, control_->capacity);
+  }
 
   vacancy_index index() noexcept {
     return {
@@ -71,6 +78,10 @@ class attached_slots {
         control_->buffer_count};
   }
   const std::uint64_t* taken_words() const noexcept { return index_; }
+  template <class IsVacant>
+  const char* index_fault(IsVacant is_vacant) const {
+    return const_cast<attached_slots*>(this)->index().first_fault(control_->slot_count, is_vacant);  // which only reads
+  }
 
   template <class... A>
   static constexpr bool constructs_nothrow = std::is_nothrow_constructible_v<T, A...>;

@@ -12,11 +12,11 @@ namespace dm {
 
 template <class T, class Key, class A>
 auto deferred_map<T, Key, A>::live_slot(Key key) const noexcept -> slot_type* {
+  slot_type* const slots = storage_.slots();
   const std::uint32_t index = key.index();
   if (index >= storage_.control().slot_count) [[unlikely]]
     return nullptr;
-  slot_type& slot = slot_at(index);
-  return slot.version == key.occupied_version() ? &slot : nullptr;
+  return slots[index].version == key.occupied_version() ? slots + index : nullptr;
 }
 
 template <class T, class Key, class A>
@@ -36,17 +36,18 @@ std::uint64_t deferred_map<T, Key, A>::identity() {
 /// A vacant slot that is off the index and out of the count of vacant ones; its version still says vacant, in
 /// the generation of its next life. The caller stores another state, or `enter_vacant`s it again.
 template <class T, class Key, class A>
-std::uint32_t deferred_map<T, Key, A>::take_vacant_slot() {
+[[gnu::always_inline]] inline auto deferred_map<T, Key, A>::take_vacant_slot(bool is_filled_at_once) -> taken_slot {
   auto& control = storage_.control();
   for (;;) {
-    if (control.buffer_count == 0 && storage_.vacant() == 0) return append_slot();
+    if (control.buffer_count == 0) {
+      if (storage_.vacant() == 0) return append_slot(is_filled_at_once);
+    }
     vacant_goes_down();
     if (control.buffer_count != 0 || fill_buffer()) [[likely]] {
       const std::uint32_t index = storage_.buffer()[--control.buffer_count];
-      if constexpr (!persistent) return index;
       // An index read from a file may say anything; the versions are the truth.
-      if (is_there_to_take(index)) [[likely]]
-        return index;
+      if (!persistent || is_there_to_take(index)) [[likely]]
+        return {index, slot_at(index).version};
     }
     // Index or counts were wrong. Once mended they are right, so this happens once.
     if constexpr (persistent) ++control.vacant;
@@ -62,17 +63,30 @@ bool deferred_map<T, Key, A>::is_there_to_take(std::uint32_t index) noexcept {
   if (!version::is_vacant(slot.version) || version::is_retired(slot.version)) return false;
   // Only a damaged file has a slot that exists and was never given a generation.
   if (slot.version == 0) [[unlikely]]
-    commit(slot, version::vacant(std::max(storage_.control().generation_floor, version::first_generation)));
+    commit(slot,
+           version::vacant(std::max<std::uint32_t>(storage_.control().generation_floor, version::first_generation)));
   return true;
 }
 
 template <class T, class Key, class A>
-std::uint32_t deferred_map<T, Key, A>::append_slot() {
+[[gnu::always_inline]] inline auto deferred_map<T, Key, A>::append_slot(bool is_filled_at_once) -> taken_slot {
   const std::uint32_t index = storage_.control().slot_count;
   if (index == storage_.capacity()) [[unlikely]]
-    storage_.grow(std::uint64_t{index} + 1);
-  storage_.append_vacant(version::vacant(std::max(storage_.control().generation_floor, version::first_generation)));
-  return index;
+    grow();
+  const std::uint32_t floor = storage_.control().generation_floor;
+  const std::uint32_t fresh = version::vacant(floor + (floor < version::first_generation));
+  if constexpr (!persistent) {
+    if (is_filled_at_once) {
+      storage_.append();
+      return {index, fresh};
+    }
+  }
+  storage_.append_vacant(fresh);
+  return {index, fresh};
+}
+template <class T, class Key, class A>
+[[gnu::noinline]] void deferred_map<T, Key, A>::grow() {
+  storage_.grow(std::uint64_t{storage_.control().slot_count} + 1);
 }
 
 /// Whether taking one more slot moves the values there are.
@@ -88,7 +102,7 @@ bool deferred_map<T, Key, A>::next_slot_moves_others() {
 
 /// Enters a slot whose version says vacant into the index, and counts it.
 template <class T, class Key, class A>
-void deferred_map<T, Key, A>::enter_vacant(std::uint32_t index) noexcept {
+[[gnu::always_inline]] inline void deferred_map<T, Key, A>::enter_vacant(std::uint32_t index) noexcept {
   auto& control = storage_.control();
   order_stores();
   if (control.buffer_count == storage_.buffer_limit()) [[unlikely]]
@@ -99,29 +113,29 @@ void deferred_map<T, Key, A>::enter_vacant(std::uint32_t index) noexcept {
 }
 
 // Apart, and called every 64th time at most: what they need in registers would be saved and restored by every
-// insert and every removal.
+// insert and every removal. What is left is always inlined: called, it would cost half as much again.
 template <class T, class Key, class A>
 [[gnu::noinline]] void deferred_map<T, Key, A>::spill_buffer() noexcept {
-  storage_.index().spill_half();
+  storage_.spill_buffer();
 }
 template <class T, class Key, class A>
 [[gnu::noinline]] bool deferred_map<T, Key, A>::fill_buffer() noexcept {
-  return storage_.index().take_words(storage_.control().slot_count);
+  return storage_.fill_buffer();
 }
 
-/// A slot leaves `reserved` or `occupied` (and then has no value any more) for its next generation.
+/// A slot leaves `reserved` or `occupied` (and then has no value any more) for its next generation. The count of
+/// that state has gone down before.
 template <class T, class Key, class A>
-void deferred_map<T, Key, A>::vacate(std::uint32_t index, std::uint32_t& count_of_old_state) noexcept {
-  slot_type& slot = slot_at(index);
-  std::uint32_t next = version::next_vacant(slot.version);
+[[gnu::always_inline]] inline void deferred_map<T, Key, A>::vacate(std::uint32_t index,
+                                                                   std::uint32_t old_version) noexcept {
+  std::uint32_t next = version::next_vacant(old_version);
   if constexpr (persistent) {
     // No operation makes a slot live in the generation of the retired, but a damaged file may have one; its next
     // life must not be the first one again.
     if (version::generation(next) == 0) [[unlikely]]
       next = version::vacant(version::retired_generation);
   }
-  count_first(count_of_old_state);
-  commit(slot, next);
+  commit(slot_at(index), next);
   if (version::is_retired(next)) [[unlikely]]
     count_last(storage_.control().retired);
   else
@@ -129,9 +143,10 @@ void deferred_map<T, Key, A>::vacate(std::uint32_t index, std::uint32_t& count_o
 }
 
 template <class T, class Key, class A>
-void deferred_map<T, Key, A>::destroy_and_vacate(std::uint32_t index) noexcept {
+void deferred_map<T, Key, A>::destroy_and_vacate(std::uint32_t index, std::uint32_t occupied_version) noexcept {
   storage_.destroy(std::addressof(slot_at(index).value));
-  vacate(index, storage_.control().occupied);
+  occupied_goes_down();
+  vacate(index, occupied_version);
 }
 
 /// Gives a taken slot back unless told that it was filled.
@@ -169,10 +184,9 @@ struct deferred_map<T, Key, A>::release_on_exit {
 template <class T, class Key, class A>
 auto deferred_map<T, Key, A>::allocate_handle() -> handle_type {
   const std::uint64_t map_identity = identity();
-  const std::uint32_t index = take_vacant_slot();
-  slot_type& slot = slot_at(index);
-  const std::uint32_t generation = version::generation(slot.version);
-  commit(slot, version::reserved(generation));
+  const auto [index, vacant] = take_vacant_slot(true);
+  const std::uint32_t generation = version::generation(vacant);
+  commit(slot_at(index), version::reserved(generation));
   count_last(storage_.control().reserved);
   return detail::handle_access::make(detail::key_access::make<Key>(index, version::occupied(generation)), map_identity);
 }
@@ -191,15 +205,16 @@ T& deferred_map<T, Key, A>::emplace(handle_type&& handle, Args&&... args) {
     count_first(storage_.control().reserved);
   }
   commit(slot, handle.key().occupied_version());
-  count_last(storage_.control().occupied);
+  occupied_goes_up();
   detail::handle_access::spend(handle);
   return slot.value;
 }
 
 template <class T, class Key, class A>
 void deferred_map<T, Key, A>::release_handle(handle_type&& handle) {
-  reserved_slot(handle);
-  vacate(handle.index(), storage_.control().reserved);
+  const std::uint32_t old_version = reserved_slot(handle).version;
+  count_first(storage_.control().reserved);
+  vacate(handle.index(), old_version);
   detail::handle_access::spend(handle);
 }
 
@@ -222,8 +237,8 @@ Key deferred_map<T, Key, A>::emplace(Args&&... args) {
 
 template <class T, class Key, class A>
 template <class... Args>
-Key deferred_map<T, Key, A>::fill_vacant_slot(Args&&... args) {
-  const std::uint32_t index = take_vacant_slot();
+[[gnu::always_inline]] inline Key deferred_map<T, Key, A>::fill_vacant_slot(Args&&... args) {
+  const auto [index, vacant] = take_vacant_slot(storage_type::template constructs_nothrow<Args...>);
   slot_type& slot = slot_at(index);
   if constexpr (storage_type::template constructs_nothrow<Args...>) {
     storage_.construct(std::addressof(slot.value), std::forward<Args>(args)...);
@@ -232,9 +247,9 @@ Key deferred_map<T, Key, A>::fill_vacant_slot(Args&&... args) {
     storage_.construct(std::addressof(slot.value), std::forward<Args>(args)...);
     guard.armed = false;
   }
-  const std::uint32_t occupied = version::occupied(version::generation(slot.version));
+  const std::uint32_t occupied = vacant | version::occupied_bits;
   commit(slot, occupied);
-  count_last(storage_.control().occupied);
+  occupied_goes_up();
   return detail::key_access::make<Key>(index, occupied);
 }
 
@@ -300,21 +315,21 @@ template <class T, class Key, class A>
 std::optional<T> deferred_map<T, Key, A>::remove(Key key) {
   slot_type* slot = live_slot(key);
   if (slot == nullptr) return std::nullopt;
-  return take_out(key.index());
+  return take_out(key);
 }
 
 /// Apart from `remove`, so that what is returned is built where the caller wants it and never copied.
 template <class T, class Key, class A>
-std::optional<T> deferred_map<T, Key, A>::take_out(std::uint32_t index) {
-  std::optional<T> taken(std::move(slot_at(index).value));  // if this throws the value stays where it is
-  destroy_and_vacate(index);
+std::optional<T> deferred_map<T, Key, A>::take_out(Key key) {
+  std::optional<T> taken(std::move(slot_at(key.index()).value));  // if this throws the value stays where it is
+  destroy_and_vacate(key.index(), key.occupied_version());
   return taken;
 }
 
 template <class T, class Key, class A>
 bool deferred_map<T, Key, A>::erase(Key key) noexcept {
   if (live_slot(key) == nullptr) return false;
-  destroy_and_vacate(key.index());
+  destroy_and_vacate(key.index(), key.occupied_version());
   return true;
 }
 
@@ -322,7 +337,7 @@ template <class T, class Key, class A>
 auto deferred_map<T, Key, A>::erase(iterator position) noexcept -> iterator {
   const std::uint32_t index = position.index_;
   ++position;
-  destroy_and_vacate(index);
+  destroy_and_vacate(index, slot_at(index).version);
   return position;
 }
 
@@ -333,7 +348,7 @@ auto deferred_map<T, Key, A>::detach(Key key) -> std::optional<std::pair<T, hand
   const std::uint64_t map_identity = identity();
   std::optional<std::pair<T, handle_type>> detached(std::in_place, std::move(slot->value), handle_type());
   storage_.destroy(std::addressof(slot->value));
-  count_first(storage_.control().occupied);
+  occupied_goes_down();
   commit(*slot, version::reserved(key.generation()));
   count_last(storage_.control().reserved);
   detached->second = detail::handle_access::make(key, map_identity);
@@ -347,7 +362,7 @@ std::size_t deferred_map<T, Key, A>::retain(F keep) {
   for (iterator it = begin(); it != end(); ++it) {
     const auto [key, value] = *it;
     if (keep(key, value)) continue;
-    destroy_and_vacate(key.index());
+    destroy_and_vacate(key.index(), key.occupied_version());
     ++gone;
   }
   return gone;
@@ -355,7 +370,7 @@ std::size_t deferred_map<T, Key, A>::retain(F keep) {
 
 template <class T, class Key, class A>
 void deferred_map<T, Key, A>::clear() noexcept {
-  for (iterator it = begin(); it != end(); ++it) destroy_and_vacate(it.index_);
+  for (iterator it = begin(); it != end(); ++it) destroy_and_vacate(it.index_, slot_at(it.index_).version);
 }
 
 template <class T, class Key, class A>
@@ -363,8 +378,10 @@ std::size_t deferred_map<T, Key, A>::release_reserved() noexcept {
   std::size_t released = 0;
   auto& control = storage_.control();
   for (std::uint32_t index = 0; index < control.slot_count && control.reserved != 0; ++index) {
-    if (!version::is_reserved(slot_at(index).version)) continue;
-    vacate(index, control.reserved);
+    const std::uint32_t old_version = slot_at(index).version;
+    if (!version::is_reserved(old_version)) continue;
+    count_first(control.reserved);
+    vacate(index, old_version);
     ++released;
   }
   return released;
@@ -417,7 +434,7 @@ class deferred_map<T, Key, A>::drain_range {
     const std::uint32_t index = position_.index_;
     taken_.emplace(position_->key, std::move(map_.slot_at(index).value));
     ++position_;
-    map_.destroy_and_vacate(index);
+    map_.destroy_and_vacate(index, map_.slot_at(index).version);
   }
 
   deferred_map& map_;
@@ -456,7 +473,7 @@ void deferred_map<T, Key, A>::shrink_to_fit() {
     order_stores();
     control.generation_floor = floor;
     order_stores();
-    storage_.index().rebuild(taken.data(), keep, storage_.capacity());
+    storage_.rebuild_index(taken.data(), keep);
     order_stores();
     storage_.drop_slots(keep);
     order_stores();

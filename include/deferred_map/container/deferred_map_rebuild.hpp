@@ -72,7 +72,7 @@ auto deferred_map<T, Key, A>::scan_versions() const -> scan {
 template <class T, class Key, class A>
 void deferred_map<T, Key, A>::rebuild_index() {
   const std::vector<std::uint64_t> taken = scan_versions().taken_or_reserved();
-  storage_.index().rebuild(taken.data(), storage_.control().slot_count, storage_.capacity());
+  storage_.rebuild_index(taken.data(), storage_.control().slot_count);
 }
 
 /// Makes index and counts say what the versions say; reserved slots stay so. If it throws, nothing has changed.
@@ -87,9 +87,9 @@ void deferred_map<T, Key, A>::mend_index_and_counts() {
   const std::vector<std::uint64_t> taken = std::move(found).taken_or_reserved();
   if constexpr (persistent) control.recovering = 1;
   order_stores();
-  storage_.index().rebuild(taken.data(), control.slot_count, storage_.capacity());
+  storage_.rebuild_index(taken.data(), control.slot_count);
   order_stores();
-  control.occupied = occupied;
+  if constexpr (persistent) control.occupied = occupied;
   control.reserved = reserved;
   control.retired = retired;
   // Impossible slots are counted nowhere: the sum then shows that this file needs more than this.
@@ -130,13 +130,13 @@ recovery_counts deferred_map<T, Key, A>::rebuild_from_versions(bool mend_impossi
     }
   }
   // Generation 0: a slot that was counted but never made, as after a machine crash that lost its page.
-  const std::uint32_t first = std::max(control.generation_floor, version::first_generation);
+  const std::uint32_t first = std::max<std::uint32_t>(control.generation_floor, version::first_generation);
   for (std::uint32_t index = 0; index < found.first_unused; ++index)
     if (slot_at(index).version == 0) commit(slot_at(index), version::vacant(first));
 
-  storage_.index().rebuild(found.taken.data(), control.slot_count, storage_.capacity());
+  storage_.rebuild_index(found.taken.data(), control.slot_count);
   order_stores();
-  control.occupied = found.occupied_count;
+  if constexpr (persistent) control.occupied = found.occupied_count;
   control.reserved = 0;
   control.retired = retired;
   if constexpr (persistent) control.vacant = control.slot_count - found.occupied_count - retired;
@@ -164,12 +164,11 @@ void deferred_map<T, Key, A>::copy_from(const deferred_map& other) {
     slot_type& slot = slot_at(index);
     storage_.construct(std::addressof(slot.value), source.value);
     slot.version = v;
-    ++control.occupied;
   }
   control.generation_floor = from.generation_floor;
   const scan found = scan_versions();
   control.retired = found.retired_count;
-  storage_.index().rebuild(found.taken.data(), control.slot_count, storage_.capacity());
+  storage_.rebuild_index(found.taken.data(), control.slot_count);
 }
 
 /// Moves every value of `other`, whose memory this map's allocator cannot free. This map is empty.
@@ -191,7 +190,6 @@ void deferred_map<T, Key, A>::assign_from(deferred_map&& other) {
       slot_type& slot = slot_at(index);
       if (version::is_occupied(v)) {
         storage_.construct(std::addressof(slot.value), std::move(source.value));
-        ++control.occupied;
       }
       slot.version = v;  // reserved slots come along, and their handles with the identity
     }
@@ -252,15 +250,14 @@ std::string deferred_map<T, Key, A>::verify() const {
     return "slot " + std::to_string(found.first_impossible) + " has a version no operation leaves";
   if (found.first_unused != 0)
     return "slot " + std::to_string(found.first_unused - 1) + " exists and was never given a generation";
-  if (control.occupied != found.occupied_count) return "the count of occupied slots is wrong";
+  if (storage_.occupied() != found.occupied_count) return "the count of occupied slots is wrong";
   if (control.reserved != found.reserved_count) return "the count of reserved slots is wrong";
   if (control.retired != found.retired_count) return "the count of retired slots is wrong";
   const std::uint32_t vacant = control.slot_count - found.occupied_count - found.reserved_count - found.retired_count;
   if (storage_.vacant() != vacant) return "the count of vacant slots is wrong";
   if (control.generation_floor > version::last_generation) return "the generation floor is past the last generation";
   if (storage_.capacity() == 0) return {};
-  const char* fault = const_cast<storage_type&>(storage_).index().first_fault(
-      control.slot_count, [this](std::uint32_t index) { return state(index) == slot_state::vacant; });
+  const char* fault = storage_.index_fault([this](std::uint32_t index) { return state(index) == slot_state::vacant; });
   return fault == nullptr ? std::string() : fault;
 }
 

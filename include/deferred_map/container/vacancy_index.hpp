@@ -25,6 +25,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace dm {
 
@@ -76,30 +77,37 @@ class vacancy_index {
   bool take_words(std::uint32_t slot_count) noexcept {
     const index_shape shape(capacity_);
     const std::uint32_t goal = std::clamp<std::uint32_t>(buffer_limit_ / 2, 1, 64);
-    while (buffer_count_ < goal) {
+    std::uint32_t* const buffer = buffer_;
+    std::uint32_t filled = buffer_count_;  // not to be stored and loaded again for each slot
+    while (filled < goal) {
       const std::uint64_t word = find_word(shape, slot_count);
       if (word == full_word) break;
       std::uint64_t vacant = ~words_[word];
-      const auto count = static_cast<std::uint32_t>(std::popcount(vacant));
-      if (count > buffer_limit_ - buffer_count_) break;
+      if (static_cast<std::uint32_t>(std::popcount(vacant)) > buffer_limit_ - filled) break;
+      const auto first = static_cast<std::uint32_t>(word * 64);
       for (; vacant != 0; vacant &= vacant - 1)
-        buffer_[buffer_count_++] =
-            static_cast<std::uint32_t>(word * 64) + static_cast<std::uint32_t>(std::countr_zero(vacant));
+        buffer[filled++] = first + static_cast<std::uint32_t>(std::countr_zero(vacant));
       words_[word] = full_word;
       clear_summary(shape, word);
     }
-    std::reverse(buffer_, buffer_ + buffer_count_);
-    return buffer_count_ != 0;
+    buffer_count_ = filled;
+    std::reverse(buffer, buffer + filled);
+    return filled != 0;
   }
 
   /// Replaces the whole index by what `taken` says, a word for each 64 slots, and empties the buffer. Levels
-  /// are written only as far as `capacity_in_use` slots need: behind that an arena may have no blocks.
-  void rebuild(const std::uint64_t* taken, std::uint32_t slot_count, std::uint64_t capacity_in_use) noexcept {
+  /// are written only as far as `capacity_in_use` slots need: behind that an arena may have no blocks. Returns how
+  /// many vacant slots there are.
+  std::uint32_t rebuild(const std::uint64_t* taken, std::uint32_t slot_count, std::uint64_t capacity_in_use) noexcept {
     buffer_count_ = 0;
-    if (words_ == nullptr || capacity_in_use == 0) return;  // there are no words that could be written to
+    if (words_ == nullptr || capacity_in_use == 0) return 0;  // there are no words that could be written to
     const index_shape shape(capacity_);
     const std::uint64_t words_used = (std::uint64_t{slot_count} + 63) / 64;
-    std::copy(taken, taken + words_used, words_);
+    std::uint32_t vacant = 0;
+    for (std::uint64_t word = 0; word < words_used; ++word) {
+      words_[word] = taken[word];
+      vacant += static_cast<std::uint32_t>(std::popcount(~taken[word]));
+    }
     std::uint64_t words_below = (capacity_in_use + 63) / 64;
     for (unsigned level = 1; level < shape.levels; ++level) {
       const std::uint64_t* below = words_ + shape.offset[level - 1];
@@ -111,15 +119,19 @@ class vacancy_index {
         if (has_vacancy(level - 1, below[word])) summary[word / 64] |= std::uint64_t{1} << (word % 64);
       words_below = summary_words;
     }
+    return vacant;
   }
 
-  /// Moves the older half of a full buffer to the bitmap.
-  void spill_half() noexcept { spill(buffer_limit_ / 2); }
+  /// Moves the older half of a full buffer to the bitmap. `Trusted`: nobody else can have written to the buffer.
+  template <class Trusted = std::false_type>
+  void spill_half() noexcept {
+    spill<Trusted>(buffer_limit_ / 2);
+  }
 
   /// Moves every slot of the buffer to the bitmap.
   void spill_all() noexcept { spill(buffer_count_); }
 
-  const std::uint64_t* taken_words() const noexcept { return words_; }
+  std::uint64_t* taken_words() const noexcept { return words_; }
 
   /// The first fault found in invariants 1 to 3, given the state of each slot, or null.
   /// Cost: linear in the capacity in use.
@@ -195,7 +207,8 @@ class vacancy_index {
   }
 
   /// Word `word` of level 0 was full and is no longer.
-  void set_summary(const index_shape& shape, std::uint64_t word) noexcept {
+  [[gnu::noinline]] void set_summary(std::uint64_t word) noexcept {
+    const index_shape shape(capacity_);
     for (unsigned level = 1; level < shape.levels; ++level) {
       std::uint64_t& summary = words_[shape.offset[level] + word / 64];
       const bool was_zero = summary == 0;
@@ -206,18 +219,21 @@ class vacancy_index {
   }
 
   /// Moves the `count` oldest slots of the buffer to the bitmap.
+  template <class Trusted = std::false_type>
   void spill(std::uint32_t count) noexcept {
-    const index_shape shape(capacity_);
+    std::uint32_t* const buffer = buffer_;
+    std::uint64_t* const words = words_;
+    const std::uint32_t slot_count = slot_count_;
     for (std::uint32_t i = 0; i < count; ++i) {
-      const std::uint32_t index = buffer_[i];
-      if (index >= slot_count_) [[unlikely]]
+      const std::uint32_t index = buffer[i];
+      if (Trusted::value ? false : index >= slot_count) [[unlikely]]
         continue;  // in a file the buffer may say anything, and behind the last slot there may be no blocks
-      std::uint64_t& word = words_[index / 64];
-      const bool was_full = word == full_word;
+      std::uint64_t& word = words[index / 64];
+      if (word == full_word) [[unlikely]]
+        set_summary(index / 64);
       word &= ~(std::uint64_t{1} << (index % 64));
-      if (was_full) set_summary(shape, index / 64);
     }
-    std::copy(buffer_ + count, buffer_ + buffer_count_, buffer_);
+    std::copy(buffer + count, buffer + buffer_count_, buffer);
     buffer_count_ -= count;
   }
 

@@ -61,7 +61,7 @@ constexpr bool is_occupied(std::uint32_t word) noexcept { return (word & state_m
 constexpr bool is_retired(std::uint32_t word) noexcept { return word == vacant(retired_generation); }
 
 /// The vacant word that follows a reserved or occupied one.
-constexpr std::uint32_t next_vacant(std::uint32_t word) noexcept { return vacant(generation(word) + 1); }
+constexpr std::uint32_t next_vacant(std::uint32_t word) noexcept { return (word | state_mask) + 1; }
 
 /// Whether some history of operations can have left this word in a slot of a map that is used by one process
 /// at a time: generation 0 is only ever vacant, the retired generation too, and nothing is `updating`.
