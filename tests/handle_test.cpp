@@ -327,3 +327,29 @@ TEST_CASE("a reservation gives back nothing that is no longer its own") {
   }
   CHECK(map.holds(next));
 }
+
+// The result was moved on its way out, which may throw when the value has left the map already.
+TEST_CASE("a value that cannot be moved out by detach stays where it is") {
+  for (int steps = 0;; ++steps) {
+    dm::deferred_map<test::fragile> map;
+    const dm::key key = map.emplace(1);
+    test::fuse::set(steps);
+    bool failed = false;
+    try {
+      auto detached = map.detach(key);
+      test::fuse::remove();
+      CHECK(detached->first.number() == 1);
+      CHECK(detached->second.key() == key);
+    } catch (const test::fuse::blown&) {
+      failed = true;
+      CHECK(map.at(key).number() == 1);
+      CHECK(map.reserved_count() == 0);
+    }
+    test::fuse::remove();
+    CHECK(map.verify() == "");
+    if (!failed) {
+      CHECK(steps > 0);
+      break;
+    }
+  }
+}

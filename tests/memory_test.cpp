@@ -137,7 +137,7 @@ TEST_CASE("huge pages are asked for where they pay and nowhere else") {
   CHECK(asks_for_huge_pages(never_moving.get(first)));
 }
 
-TEST_CASE("a small map of the default allocator is memory of operator new and maps nothing") {
+TEST_CASE("a small map of the default allocator is memory of malloc and maps nothing") {
   const std::size_t before = mappings();
   std::vector<dm::deferred_map<std::uint64_t>> maps(1000);
   for (auto& map : maps) map.insert(1);

@@ -37,12 +37,11 @@ std::size_t size_bytes_of(std::size_t count) {
 
 }  // namespace detail
 
-/// The allocator of maps that are given none: std::allocator for blocks below 4 MiB; larger ones are mapped,
-/// on huge pages where the system has them (transparent_hugepage "madvise" or "always"), with address space
+/// The allocator of maps that are given none: malloc for blocks below 4 MiB; larger ones are mapped, on huge pages where the system has them (transparent_hugepage "madvise" or "always"), with address space
 /// reserved behind them for 16 times the size: so a map of millions grows where it is instead of being copied,
 /// and gives memory back to the system when it shrinks.
 ///
-/// Stateless; all of them are equal. Errors: std::bad_alloc. Where there is no Linux it is std::allocator.
+/// Stateless; all of them are equal. Errors: std::bad_alloc. Where there is no Linux it is malloc alone.
 template <class T>
 class default_allocator {
  public:
@@ -52,6 +51,8 @@ class default_allocator {
 
   /// From this size on blocks are mapped. Below, a new map costs what any container costs.
   static constexpr std::size_t mapped_from_bytes = detail::mapped_block::huge_from_bytes;
+  /// Smaller blocks never grow in place, and who asks may know that.
+  static constexpr std::size_t expands_from_bytes = mapped_from_bytes;
 
   constexpr default_allocator() noexcept = default;
   template <class U>
@@ -63,7 +64,13 @@ class default_allocator {
 
   [[nodiscard]] T* allocate(std::size_t n) {
     const std::size_t size_bytes = detail::size_bytes_of<T>(n);
-    if (!is_mapped(size_bytes)) return std::allocator<T>().allocate(n);
+    if (!is_mapped(size_bytes)) {
+      if constexpr (is_over_aligned) return std::allocator<T>().allocate(n);
+      void* const block = std::malloc(size_bytes != 0 ? size_bytes : 1);
+      if (block == nullptr) [[unlikely]]
+        detail::out_of_memory();
+      return static_cast<T*>(block);
+    }
     void* const block = detail::mapped_block::create(size_bytes, alignof(T),
                                                      size_bytes * growth_factor + detail::mapped_block::page_bytes);
     if (block == nullptr) [[unlikely]]
@@ -74,8 +81,18 @@ class default_allocator {
   void deallocate(T* block, std::size_t n) noexcept {
     if (is_mapped(n * sizeof(T)))
       detail::mapped_block::destroy(block, alignof(T));
-    else
+    else if constexpr (is_over_aligned)
       std::allocator<T>().deallocate(block, n);
+    else
+      std::free(block);
+  }
+
+  /// Moves a block of malloc's to a larger one of `new_n`, as bytes: realloc, which for large blocks is the kernel
+  /// moving pages. Null where that cannot be, and nothing has changed.
+  T* try_reallocate(T* block, std::size_t old_n, std::size_t new_n) {
+    const std::size_t size_bytes = detail::size_bytes_of<T>(new_n);
+    if (is_over_aligned || is_mapped(old_n * sizeof(T)) || is_mapped(size_bytes)) return nullptr;
+    return static_cast<T*>(std::realloc(static_cast<void*>(block), size_bytes));
   }
 
   /// Makes a block of `old_n` one of `new_n` where it is; false if it cannot, and nothing has changed.
@@ -98,6 +115,7 @@ class default_allocator {
 
  private:
   static constexpr std::size_t growth_factor = 16;
+  static constexpr bool is_over_aligned = alignof(T) > alignof(std::max_align_t);
 
   static constexpr bool is_mapped(std::size_t size_bytes) noexcept {
     return detail::mapped_block::is_available && alignof(T) <= detail::mapped_block::page_bytes &&

@@ -294,7 +294,8 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   }
 
  private:
-  friend struct detail::walk_access;  // joins
+  friend struct detail::walk_access;     // joins
+  friend struct detail::archive_access;  // archives
   explicit mapped_map(std::unique_ptr<arena> opened, const options& how)
       : detail::arena_holder{std::move(opened)}, map(arena_allocator<T>(*arena_)), writable_(arena_->writable()) {
     settle(how);

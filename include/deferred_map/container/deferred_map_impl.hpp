@@ -343,10 +343,12 @@ auto deferred_map<T, Key, A>::erase(iterator position) noexcept -> iterator {
 
 template <class T, class Key, class A>
 auto deferred_map<T, Key, A>::detach(Key key) -> std::optional<std::pair<T, handle_type>> {
+  // One variable for every return, or returning would move it, and that may throw when the value is out already.
+  std::optional<std::pair<T, handle_type>> detached;
   slot_type* slot = live_slot(key);
-  if (slot == nullptr) return std::nullopt;
+  if (slot == nullptr) return detached;
   const std::uint64_t map_identity = identity();
-  std::optional<std::pair<T, handle_type>> detached(std::in_place, std::move(slot->value), handle_type());
+  detached.emplace(std::move(slot->value), handle_type());
   storage_.destroy(std::addressof(slot->value));
   occupied_goes_down();
   commit(*slot, version::reserved(key.generation()));

@@ -1,5 +1,5 @@
-// The slots of a map that owns its memory: two blocks from the map's allocator, one for the slots and one for
-// the vacancy index. Stores the allocator's own pointers and computes with raw ones, so that a map can live
+// The slots of a map that owns its memory, and the vacancy index: one block from the map's allocator, with the index
+// behind the slots; two where the slots can grow in place. Stores the allocator's own pointers and computes with raw ones, so that a map can live
 // in a shared-memory segment that each process sees at another address.
 //
 // Invariants:
@@ -9,7 +9,6 @@
 #pragma once
 
 #include <algorithm>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -17,71 +16,14 @@
 #include <type_traits>
 #include <utility>
 
+#include "deferred_map/container/allocator_hooks.hpp"
 #include "deferred_map/container/failure.hpp"
+#include "deferred_map/container/heap_control.hpp"
 #include "deferred_map/container/slot.hpp"
 #include "deferred_map/container/vacancy_index.hpp"
 #include "deferred_map/container/version.hpp"
 
 namespace dm::detail {
-
-/// A number of 32 bits of a type that nothing else in a program has. A store to a version, to the buffer, to a key or
-/// to a value of type uint32_t can then not be one to a count, as far as the compiler knows, and counts need not be
-/// loaded anew after each of them: that is a third of the instructions of an insert.
-class count_apart {
- public:
-  constexpr count_apart() noexcept = default;
-  constexpr count_apart(std::uint32_t number) noexcept : number_(static_cast<apart>(number)) {}      // NOLINT: a number
-  constexpr operator std::uint32_t() const noexcept { return static_cast<std::uint32_t>(number_); }  // NOLINT
-  constexpr count_apart& operator+=(std::uint32_t n) noexcept { return *this = *this + n; }
-  constexpr count_apart& operator-=(std::uint32_t n) noexcept { return *this = *this - n; }
-  constexpr count_apart& operator++() noexcept { return *this += 1; }
-  constexpr count_apart& operator--() noexcept { return *this -= 1; }
-
- private:
-  enum class apart : std::uint32_t {};
-  apart number_{};
-};
-
-/// The numbers of a map in its own memory. An arena's control block counts the occupied and the vacant as well; here
-/// that would be one more store in every operation, and they follow from the others.
-struct heap_control {
-  count_apart slot_count;
-  count_apart reserved;
-  count_apart retired;
-  count_apart generation_floor;
-  count_apart buffer_count;  // vacant slots in the buffer ...
-  count_apart bitmap_count;  // ... and those in the bitmap
-  count_apart buffer_limit;
-};
-
-/// Offered by allocators that can grow a block where it is, so that no element moves.
-template <class Allocator>
-concept expands_in_place = requires(Allocator allocator, typename std::allocator_traits<Allocator>::pointer block) {
-  { allocator.try_expand(block, std::size_t{}, std::size_t{}) } -> std::same_as<bool>;
-};
-
-/// Offered by allocators that can give back the end of a block.
-template <class Allocator>
-concept shrinks_in_place = requires(Allocator allocator, typename std::allocator_traits<Allocator>::pointer block) {
-  { allocator.try_shrink(block, std::size_t{}, std::size_t{}) } -> std::same_as<bool>;
-};
-
-/// Where the index comes from: the map's allocator, unless that names another (`index_allocator`).
-template <class Allocator>
-struct index_allocator_of {
-  using type = typename std::allocator_traits<Allocator>::template rebind_alloc<std::uint64_t>;
-};
-template <class Allocator>
-requires requires { typename Allocator::index_allocator; }
-struct index_allocator_of<Allocator> {
-  using type = typename Allocator::index_allocator;
-};
-
-/// Has a `construct` of its own, which may do more than call T's constructor.
-template <class Allocator, class T, class... A>
-concept constructs_itself = requires(Allocator allocator, T* place, A&&... args) {
-  allocator.construct(place, std::forward<A>(args)...);
-};
 
 template <class T, class Allocator>
 class heap_slots {
@@ -215,8 +157,7 @@ class heap_slots {
   void grow(std::uint64_t slots_needed) {
     if (slots_needed > slots_max) fail::too_many_slots();
     const std::uint32_t wanted = next_capacity(slots_needed);
-    if constexpr (expands_in_place<slot_allocator>)
-      if (try_expand(wanted)) return;
+    if (try_expand(wanted) || try_reallocate(wanted)) return;
     move_to(wanted);
   }
 
@@ -229,7 +170,7 @@ class heap_slots {
       control_.buffer_count = control_.bitmap_count = control_.buffer_limit = 0;
       return;
     }
-    if (capacity > capacity_ ? try_expand(capacity) : try_shrink(capacity)) return;
+    if (capacity > capacity_ ? try_expand(capacity) || try_reallocate(capacity) : try_shrink(capacity)) return;
     move_to(capacity);
   }
 
@@ -289,20 +230,57 @@ class heap_slots {
     return vacant;
   }
   static std::size_t block_words(std::uint32_t capacity) noexcept {
-    return buffer_words(capacity) + static_cast<std::size_t>(index_shape(capacity).words_total);
+    return buffer_words(capacity) + static_cast<std::size_t>(index_words_total(capacity));
   }
 
   std::uint32_t next_capacity(std::uint64_t slots_needed) const noexcept {
-    const std::uint64_t doubled = std::max<std::uint64_t>(std::uint64_t{capacity_} * 2, 4);
+    // Four, sixteen (of small values), then twice as many each time: what a tiny map costs is its allocations.
+    constexpr std::uint64_t second = sizeof(slot_type) <= 64 ? 16 : 8;
+    const std::uint64_t doubled = capacity_ == 0 ? 4 : std::max<std::uint64_t>(std::uint64_t{capacity_} * 2, second);
     return static_cast<std::uint32_t>(std::min(std::max(doubled, slots_needed), slots_max));
   }
 
+  /// Whether the index lies behind the slots, in their block: wherever that block cannot grow in place. So a small
+  /// map is one allocation.
+  static constexpr bool index_is_inside(std::uint32_t capacity) noexcept {
+    if constexpr (requires { typename Allocator::index_allocator; })
+      return false;
+    else if constexpr (!expands_in_place<slot_allocator>)
+      return true;
+    else if constexpr (requires { slot_allocator::expands_from_bytes; })
+      return std::size_t{capacity} * sizeof(slot_type) < slot_allocator::expands_from_bytes;
+    else
+      return false;
+  }
+  /// Of the block of slots, in slots.
+  static std::size_t block_slots(std::uint32_t capacity) noexcept {
+    if (!index_is_inside(capacity)) return capacity;
+    const std::size_t index_bytes = block_words(capacity) * sizeof(std::uint64_t) + alignof(std::uint64_t);
+    return capacity + (index_bytes + sizeof(slot_type) - 1) / sizeof(slot_type);
+  }
+
+  word_pointer allocate_index([[maybe_unused]] slot_pointer slots, std::uint32_t capacity) {
+    if (index_is_inside(capacity)) {
+      auto behind = reinterpret_cast<std::uintptr_t>(std::to_address(slots) + capacity);
+      behind = (behind + alignof(std::uint64_t) - 1) / alignof(std::uint64_t) * alignof(std::uint64_t);
+      return std::pointer_traits<word_pointer>::pointer_to(*reinterpret_cast<std::uint64_t*>(behind));
+    }
+    word_allocator word_memory(allocator_);
+    return word_traits::allocate(word_memory, block_words(capacity));
+  }
+  void deallocate_index(word_pointer index, std::uint32_t capacity) noexcept {
+    if (index_is_inside(capacity)) return;
+    word_allocator word_memory(allocator_);
+    word_traits::deallocate(word_memory, index, block_words(capacity));
+  }
+  void deallocate_slots(slot_pointer slots, std::uint32_t capacity) noexcept {
+    slot_allocator slot_memory(allocator_);
+    slot_traits::deallocate(slot_memory, slots, block_slots(capacity));
+  }
   void deallocate(slot_pointer slots, word_pointer index, std::uint32_t capacity) noexcept {
     if (capacity == 0) return;
-    slot_allocator slot_memory(allocator_);
-    word_allocator word_memory(allocator_);
-    slot_traits::deallocate(slot_memory, slots, capacity);
-    word_traits::deallocate(word_memory, index, block_words(capacity));
+    deallocate_index(index, capacity);
+    deallocate_slots(slots, capacity);
   }
 
   void destroy_values() noexcept {
@@ -313,11 +291,14 @@ class heap_slots {
     }
   }
 
-  /// A new index block for `capacity` slots that says what the present one says.
-  word_pointer new_index(std::uint32_t capacity, std::uint32_t& buffer_count) {
-    word_allocator word_memory(allocator_);
-    const word_pointer block = word_traits::allocate(word_memory, block_words(capacity));
+  /// A new index for `capacity` slots that says what the present one says.
+  word_pointer new_index(slot_pointer slots, std::uint32_t capacity, std::uint32_t& buffer_count) {
+    const word_pointer block = allocate_index(slots, capacity);
     std::uint64_t* raw = std::to_address(block);
+    if (vacant() == 0) {  // as nearly always when a map grows
+      say_nothing_vacant(raw, capacity);
+      return block;
+    }
     rebuild(view(control_.slot_count, raw, capacity, buffer_count), taken_words(), control_.slot_count, capacity);
     // What is in the buffer stays there; a smaller buffer was emptied by the caller.
     if (control_.buffer_count != 0) std::copy_n(buffer(std::to_address(index_)), control_.buffer_count, buffer(raw));
@@ -342,21 +323,45 @@ class heap_slots {
     return false;
   }
 
+  /// Makes the index at `block` one of `capacity` slots none of which can be taken.
+  static void say_nothing_vacant(std::uint64_t* block, std::uint32_t capacity) noexcept {
+    const std::size_t level_0 = (std::size_t{capacity} + 63) / 64;
+    const std::size_t all = block_words(capacity) - buffer_words(capacity);
+    std::fill_n(words(block, capacity), level_0, vacancy_index::full_word);
+    std::fill_n(words(block, capacity) + level_0, all - level_0, std::uint64_t{0});
+  }
+
+  /// As bytes to a larger block, if that is all there is to the values, and to the index.
+  bool try_reallocate([[maybe_unused]] std::uint32_t capacity) {
+    if constexpr (reallocates<slot_allocator> && std::is_trivially_copyable_v<T>) {
+      if (capacity_ == 0 || vacant() != 0 || !index_is_inside(capacity_) || !index_is_inside(capacity)) return false;
+      slot_allocator slot_memory(allocator_);
+      const slot_pointer block = slot_memory.try_reallocate(slots_, block_slots(capacity_), block_slots(capacity));
+      if (block == nullptr) return false;
+      slots_ = block;
+      index_ = allocate_index(block, capacity);
+      say_nothing_vacant(std::to_address(index_), capacity);
+      capacity_ = capacity;
+      control_.buffer_limit = buffer_limit(capacity);
+      return true;
+    }
+    return false;
+  }
+
   /// Where the slots can stay, only the index is built anew. If it throws, nothing has changed.
   template <class Resize>
   bool resize_in_place(std::uint32_t capacity, Resize resize) {
-    if (capacity_ == 0) return false;
+    if (capacity_ == 0 || index_is_inside(capacity_) || index_is_inside(capacity)) return false;
     std::uint32_t buffer_count = 0;
-    const word_pointer block = new_index(capacity, buffer_count);
+    const word_pointer block = new_index(slots_, capacity, buffer_count);
     slot_allocator slot_memory(allocator_);
     const bool resized = resize(slot_memory);
-    word_allocator word_memory(allocator_);
     if (resized) {
-      word_traits::deallocate(word_memory, std::exchange(index_, block), block_words(capacity_));
+      deallocate_index(std::exchange(index_, block), capacity_);
       capacity_ = capacity;
       control_.buffer_limit = buffer_limit(capacity);
     } else {
-      word_traits::deallocate(word_memory, block, block_words(capacity));
+      deallocate_index(block, capacity);
     }
     return resized;
   }
@@ -373,9 +378,9 @@ class heap_slots {
     // A buffer that would not fit is emptied first; the bitmap says the same.
     if (capacity_ != 0 && control_.buffer_count > buffer_limit(capacity)) spill_all();
     slot_allocator slot_memory(allocator_);
-    pending blocks{*this, capacity, slot_traits::allocate(slot_memory, capacity)};
+    pending blocks{*this, capacity, slot_traits::allocate(slot_memory, block_slots(capacity))};
     std::uint32_t buffer_count = 0;
-    blocks.index = new_index(capacity, buffer_count);
+    blocks.index = new_index(blocks.slots, capacity, buffer_count);
     blocks.has_index = true;
     relocate(slots(), std::to_address(blocks.slots), blocks.built);
     destroy_values();
@@ -406,10 +411,8 @@ class heap_slots {
       slot_type* raw = std::to_address(slots);
       for (std::uint32_t i = 0; i < built; ++i)
         if (version::is_occupied(raw[i].version)) owner->destroy(std::addressof(raw[i].value));
-      slot_allocator slot_memory(owner->allocator_);
-      word_allocator word_memory(owner->allocator_);
-      slot_traits::deallocate(slot_memory, slots, capacity);
-      if (has_index) word_traits::deallocate(word_memory, index, block_words(capacity));
+      if (has_index) owner->deallocate_index(index, capacity);
+      owner->deallocate_slots(slots, capacity);
     }
   };
 

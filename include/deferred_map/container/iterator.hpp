@@ -37,7 +37,9 @@ template <class Map, yields What>
 class slot_iterator {
   using key_type = typename Map::key_type;
   using mapped = std::conditional_t<std::is_const_v<Map>, const typename Map::mapped_type, typename Map::mapped_type>;
+  using slot_type = slot<typename Map::mapped_type>;
   static constexpr std::uint32_t end_index = 0xffff'ffffu;
+  static constexpr std::uint64_t end_offset = ~std::uint64_t{0};
 
  public:
   using reference = std::conditional_t<What == yields::entries, entry<key_type, mapped>,
@@ -63,13 +65,14 @@ class slot_iterator {
       slot_iterator(const slot_iterator<Other, What>& other)
   noexcept
       : map_(other.map_),
-        index_(other.index_),
+        offset_(other.offset_),
         full_until_(other.full_until_),
+        index_(other.index_),
         base_(other.base_),
         bits_(other.bits_) {}
 
   reference operator*() const noexcept {
-    auto& slot = map_->storage_.slots()[index_];
+    auto& slot = here();
     if constexpr (What == yields::values)
       return slot.value;
     else if constexpr (What == yields::keys)
@@ -86,12 +89,10 @@ class slot_iterator {
 
   slot_iterator& operator++() noexcept {
     // In a full word there are no bits to be found, only versions to be looked at.
-    if (full_until_ != 0) {
-      ++index_;
-      if (index_ < full_until_ && is_occupied(index_)) return *this;
-      if (find_in_full_word()) return *this;
-    }
-    find_occupied();
+    ++index_;
+    offset_ += sizeof(slot_type);
+    if (offset_ < full_until_ && version::is_occupied(here().version)) return *this;
+    find_next();
     return *this;
   }
   slot_iterator operator++(int) noexcept {
@@ -100,7 +101,7 @@ class slot_iterator {
     return before;
   }
 
-  friend bool operator==(const slot_iterator& a, const slot_iterator& b) noexcept { return a.index_ == b.index_; }
+  friend bool operator==(const slot_iterator& a, const slot_iterator& b) noexcept { return a.offset_ == b.offset_; }
 
  private:
   template <class, class, class>
@@ -109,9 +110,8 @@ class slot_iterator {
   friend class slot_iterator;
 
   /// At the first occupied slot at or behind `index`, or at the end.
-  slot_iterator(Map* map, std::uint32_t index) noexcept : map_(map), index_(index), base_(index / 64 * 64) {
-    if (index == end_index) return;
-    bits_ = base_ < slot_count() ? load_word() & ~std::uint64_t{0} << index % 64 : 0;
+  slot_iterator(Map* map, std::uint32_t index) noexcept : map_(map), base_(index / 64 * 64) {
+    if (base_ < slot_count()) bits_ = load_word() & ~std::uint64_t{0} << index % 64;
     find_occupied();
   }
 
@@ -119,15 +119,23 @@ class slot_iterator {
   static slot_iterator at_slot(Map* map, std::uint32_t index) noexcept {
     slot_iterator it;
     it.map_ = map;
-    it.index_ = index;
     it.base_ = index / 64 * 64;
+    it.go_to(index);
     // Twice: a shift by 64 is no shift.
     it.bits_ = it.load_word() & ~std::uint64_t{0} << index % 64 << 1;
     return it;
   }
 
-  bool is_occupied(std::uint32_t index) const noexcept {
-    return version::is_occupied(map_->storage_.slots()[index].version);
+  /// The slot the iterator is at. By its offset, and not by its address, so that growth does not matter; nor by its
+  /// index, which would have to be multiplied.
+  auto& here() const noexcept {
+    using bytes = std::conditional_t<std::is_const_v<Map>, const std::byte, std::byte>;
+    using slot_here = std::conditional_t<std::is_const_v<Map>, const slot_type, slot_type>;
+    return *reinterpret_cast<slot_here*>(reinterpret_cast<bytes*>(map_->storage_.slots()) + offset_);
+  }
+  void go_to(std::uint32_t index) noexcept {
+    index_ = index;
+    offset_ = std::uint64_t{index} * sizeof(slot_type);
   }
   std::uint64_t slot_count() const noexcept { return map_->storage_.control().slot_count; }
 
@@ -138,14 +146,19 @@ class slot_iterator {
     return left < 64 ? bits & ((std::uint64_t{1} << left) - 1) : bits;
   }
 
+  void find_next() noexcept {
+    if (full_until_ != 0 && find_in_full_word()) return;
+    find_occupied();
+  }
+
   /// Goes to the first occupied slot in `bits_` or in the words behind. A taken slot may also be reserved, retired,
   /// or wait in the vacancy buffer: its version tells.
   void find_occupied() noexcept {
     for (;;) {
       while (bits_ != 0) {
-        index_ = static_cast<std::uint32_t>(base_) + static_cast<std::uint32_t>(std::countr_zero(bits_));
+        go_to(static_cast<std::uint32_t>(base_) + static_cast<std::uint32_t>(std::countr_zero(bits_)));
         bits_ &= bits_ - 1;
-        if (is_occupied(index_)) return;
+        if (version::is_occupied(here().version)) return;
       }
       const std::uint64_t count = slot_count();
       const std::uint64_t* words = map_->storage_.taken_words();
@@ -153,6 +166,7 @@ class slot_iterator {
         base_ += 64;
         if (base_ >= count) {
           index_ = end_index;
+          offset_ = end_offset;
           return;
         }
         bits_ = words[base_ / 64];
@@ -161,18 +175,18 @@ class slot_iterator {
         bits_ = load_word();
       if (bits_ == full_word) {
         bits_ = 0;
-        index_ = static_cast<std::uint32_t>(base_);
-        full_until_ = index_ + 64;
+        go_to(static_cast<std::uint32_t>(base_));
+        full_until_ = offset_ + 64 * sizeof(slot_type);
         fetch_ahead(count);
         if (find_in_full_word()) return;
       }
     }
   }
 
-  /// Goes to the first occupied slot in [index_, full_until_); false where there is none.
+  /// Goes to the first occupied slot before `full_until_`; false where there is none.
   bool find_in_full_word() noexcept {
-    for (; index_ < full_until_; ++index_)
-      if (is_occupied(index_)) return true;
+    for (; offset_ < full_until_; ++index_, offset_ += sizeof(slot_type))
+      if (version::is_occupied(here().version)) return true;
     full_until_ = 0;
     return false;
   }
@@ -184,20 +198,20 @@ class slot_iterator {
     constexpr std::uint64_t word_bytes = 64 * sizeof(slot_type);
     if constexpr (word_bytes <= 4096) {
       if (count * sizeof(slot_type) < fetch_from_bytes) return;
-      const char* const ahead = reinterpret_cast<const char*>(map_->storage_.slots() + index_) + 4096;
+      const char* const ahead = reinterpret_cast<const char*>(std::addressof(here())) + 4096;
       for (std::uint64_t byte = 0; byte < word_bytes; byte += 64) __builtin_prefetch(ahead + byte);
     }
   }
 
-  using slot_type = slot<typename Map::mapped_type>;
   static constexpr std::uint64_t full_word = ~std::uint64_t{0};
   static constexpr std::uint64_t fetch_from_bytes = std::uint64_t{4} << 20;
 
   Map* map_ = nullptr;
-  std::uint32_t index_ = end_index;
-  std::uint32_t full_until_ = 0;  // up to here every slot is taken; 0 where the walk goes by `bits_`
-  std::uint64_t base_ = 0;        // the first slot of the word the walk is in
-  std::uint64_t bits_ = 0;        // the slots of that word still to be looked at
+  std::uint64_t offset_ = end_offset;  // of the slot the iterator is at, in bytes
+  std::uint64_t full_until_ = 0;       // up to this offset every slot is taken; 0 where the walk goes by `bits_`
+  std::uint32_t index_ = end_index;    // of the slot the iterator is at
+  std::uint64_t base_ = 0;             // the first slot of the word the walk is in
+  std::uint64_t bits_ = 0;             // the slots of that word still to be looked at
 };
 
 }  // namespace detail

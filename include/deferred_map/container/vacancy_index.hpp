@@ -50,6 +50,21 @@ struct index_shape {
   }
 };
 
+/// `index_shape(capacity).words_total`, without the rest of it: small maps ask for it whenever they grow.
+constexpr std::uint64_t index_words_total(std::uint64_t capacity) noexcept {
+  std::uint64_t total = 0;
+  std::uint64_t words = capacity;
+  for (unsigned level = 0; words > 1 || level < 2; ++level) {
+    words = std::max<std::uint64_t>((words + 63) / 64, 1);
+    total += words;
+  }
+  return total;
+}
+static_assert(index_words_total(1) == index_shape(1).words_total);
+static_assert(index_words_total(4096) == index_shape(4096).words_total);
+static_assert(index_words_total(4097) == index_shape(4097).words_total);
+static_assert(index_words_total(0xffff'ffff) == index_shape(0xffff'ffff).words_total);
+
 /// A view of an index that somebody else stores: in a map's own memory, or in an arena.
 class vacancy_index {
  public:
