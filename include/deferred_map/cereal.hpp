@@ -23,6 +23,12 @@
 //  1. A count makes no room: memory grows as slots arrive (archive_access.hpp).
 //  2. Every version is one that saving can have written.
 //  3. The map is built beside the old one and then switched to, so that loading happens wholly or not at all.
+//
+// What no map can help is what happens before it is asked. JSON and XML are parsed as a whole by rapidjson and rapidxml:
+// deep nesting overflows their stack, and rapidjson 1.1 reads out of bounds where a number has hundreds of zeros behind
+// its point, unless RAPIDJSON_PARSE_DEFAULT_FLAGS leaves kParseFullPrecisionFlag out. And a T that is a std::string or a
+// std::vector allocates what a binary archive says its size is. For archives from strangers: binary ones, and a T that bounds
+// what it loads.
 #pragma once
 
 #include <cereal/cereal.hpp>

@@ -9,7 +9,9 @@
 //  3. An XML node for something without a name that is not there is a null pointer in cereal. Maps name everything they
 //     load, and so does every T here.
 //  4. A binary bool, or char of JSON, may hold what no bool is. No T here has one.
-//  5. What is thrown need not be ours: cereal itself throws from the constructors of text archives.
+//  5. rapidjson reads past a table when a number has hundreds of zeros behind its point and is read with full precision,
+//     which is cereal's default. It is read without here.
+//  6. What is thrown need not be ours: cereal itself throws from the constructors of text archives.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -23,6 +25,8 @@
 #include <type_traits>
 #include <utility>
 
+#define CEREAL_RAPIDJSON_PARSE_DEFAULT_FLAGS kParseNanAndInfFlag  // see 5; with cereal's own rapidjson
+#define RAPIDJSON_PARSE_DEFAULT_FLAGS kParseNanAndInfFlag         // and with the system's, as Debian has it
 #include <cereal/archives/binary.hpp>
 #include <cereal/archives/json.hpp>
 #include <cereal/archives/portable_binary.hpp>
