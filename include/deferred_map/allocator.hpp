@@ -145,9 +145,6 @@ class huge_page_allocator {
   /// Where a map's index lives, which is rebuilt beside the old one whenever the map grows.
   using index_allocator = default_allocator<std::uint64_t>;
 
-  static_assert(alignof(T) <= detail::mapped_block::page_bytes,
-                "huge_page_allocator<T>: T may be aligned to 64 KiB at most");
-
   static constexpr std::size_t default_reservation_bytes = std::size_t{64} << 30;
 
   /// `reservation_bytes`: address space for each block. Rounded up to 2 MiB, and to the block's size.
@@ -161,6 +158,8 @@ class huge_page_allocator {
   constexpr std::size_t reservation_bytes() const noexcept { return reservation_bytes_; }
 
   [[nodiscard]] T* allocate(std::size_t n) {
+    static_assert(alignof(T) <= detail::mapped_block::page_bytes,
+                  "huge_page_allocator<T>: T may be aligned to 64 KiB at most");
     void* const block = detail::mapped_block::is_available
                             ? detail::mapped_block::create(detail::size_bytes_of<T>(n), alignof(T), reservation_bytes_)
                             : std::allocator<T>().allocate(n);

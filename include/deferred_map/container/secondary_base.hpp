@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "deferred_map/container/failure.hpp"
+#include "deferred_map/container/requirements.hpp"
 #include "deferred_map/container/secondary_iterator.hpp"
 #include "deferred_map/container/secondary_slots.hpp"
 #include "deferred_map/container/version.hpp"
@@ -31,11 +32,7 @@ struct archive_access;
 /// whose move throws: the old value is then moved back, and only if that throws too, it is gone.
 template <class T, class Key, class Allocator, class Places>
 class secondary_base {
-  static_assert(std::is_object_v<T> && !std::is_const_v<T> && !std::is_array_v<T>,
-                "secondary map of T: T must be an object type that is neither const nor an array");
-  static_assert(std::is_move_constructible_v<T>, "secondary map of T: T must be movable");
-  static_assert(std::is_nothrow_destructible_v<T>, "secondary map of T: the destructor of T must not throw");
-  static_assert(is_basic_key<Key>, "secondary map of T and Key: Key must be a dm::basic_key<Tag>");
+  static_assert(require_arguments<T, Key, Allocator>());
 
   using allocator_traits = std::allocator_traits<Allocator>;
 
@@ -71,7 +68,8 @@ class secondary_base {
   secondary_base(const secondary_base& other)
       : secondary_base(other, allocator_traits::select_on_container_copy_construction(other.get_allocator())) {}
   secondary_base(const secondary_base& other, const Allocator& allocator) : places_(allocator) {
-    build_from(other.places_, [](const T& value) -> const T& { return value; });
+    if constexpr (require_copyable<T, Allocator>())
+      build_from(other.places_, [](const T& value) -> const T& { return value; });
   }
 
   /// Takes everything; `other` is left empty.
@@ -89,7 +87,7 @@ class secondary_base {
     if (this != &other) move_assign(std::move(other));
     return *this;
   }
-  ~secondary_base() = default;
+  ~secondary_base() { static_assert(require_value<T, Allocator>()); }
 
   void swap(secondary_base& other) noexcept {
     if constexpr (allocator_traits::propagate_on_container_swap::value)
