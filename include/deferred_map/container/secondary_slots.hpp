@@ -142,7 +142,7 @@ class secondary_slots {
   void grow(std::uint64_t slots_needed) {
     if (slots_needed > slots_max) fail::too_many_slots();
     const std::uint32_t wanted = next_capacity(slots_needed);
-    if (!try_expand(wanted)) move_to(wanted);
+    if (!try_expand(wanted) && !try_reallocate(wanted)) move_to(wanted);
   }
 
   /// Exactly `capacity` slots. Requires: capacity >= slot_count. If it throws, nothing has changed.
@@ -151,7 +151,7 @@ class secondary_slots {
     const auto wanted = static_cast<std::uint32_t>(capacity);
     if (wanted == capacity_) return;
     if (wanted == 0) return reset();
-    if (wanted > capacity_ ? try_expand(wanted) : try_shrink(wanted)) return;
+    if (wanted > capacity_ ? try_expand(wanted) || try_reallocate(wanted) : try_shrink(wanted)) return;
     move_to(wanted);
   }
 
@@ -259,7 +259,19 @@ class secondary_slots {
     return false;
   }
 
-  /// Where the slots can stay, only the words are made anew. If it throws, nothing has changed.
+  /// As bytes to a larger block, if that is all there is to the values.
+  bool try_reallocate([[maybe_unused]] std::uint32_t capacity) {
+    if constexpr (reallocates<slot_allocator> && std::is_trivially_copyable_v<T>)
+      return resize_in_place(capacity, [&](slot_allocator& memory) {
+        const slot_pointer block = memory.try_reallocate(slots_, std::size_t{capacity_}, std::size_t{capacity});
+        if (block == nullptr) return false;
+        slots_ = block;
+        return true;
+      });
+    return false;
+  }
+
+  /// Where the slots can stay, or are moved all the same, only the words are made anew. If it throws, nothing has changed.
   template <class Resize>
   bool resize_in_place(std::uint32_t capacity, Resize resize) {
     if (capacity_ == 0) return false;
