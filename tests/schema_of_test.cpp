@@ -212,6 +212,19 @@ struct holds_named {
   named_by_wish n;
 };
 
+struct knows_better {
+  int* a;
+  int b;
+};
+}  // namespace
+
+template <>
+struct dm::schema_traits<knows_better> {
+  static constexpr bool allow_pointers = true;
+};
+
+namespace {
+
 // Pointers, in all the places where they are found.
 struct with_pointer {
   int a;
@@ -247,13 +260,75 @@ struct reference_beside_array {
   int a[4];
   int& b;
 };
+// Beside C arrays, where the aggregate as a whole is bytes.
+struct deep_pointer_beside_array {
+  char text[8];
+  with_pointer a;
+};
+struct array_of_pointer_holders {
+  with_pointer a[2];
+};
+struct pointer_below_two_arrays {
+  deep_pointer_beside_array a[3];
+  char text[8];
+};
+struct std_array_beside_array {
+  std::array<with_pointer, 2> a;
+  char text[8];
+};
+struct view_beside_array {
+  char text[8];
+  std::string_view a;
+};
+struct base_with_pointer {
+  int a;
+  int* b;
+};
+struct derived_from_pointer : base_with_pointer {
+  int c;
+};
+struct pointer_behind_exempt {
+  int a[2];
+  struct {
+    knows_better a;
+    int* b;
+  } b;
+};
+struct array_of_pointers {
+  int* a[2];
+};
+struct no_pointer_beside_arrays {
+  inner a[2];
+  char text[3][4];
+  std::optional<int> b;
+  dm::key next[2];
+};
+class with_virtual {
+ public:
+  virtual ~with_virtual() = default;
+  virtual int get() const { return a; }
+  int a = 0;
+};
+struct described_nested_pointer {
+  int a;
+  with_pointer nested[2];
+};
+BOOST_DESCRIBE_STRUCT(described_nested_pointer, (), (a, nested))
+struct described_base_with_pointer {
+  int* p;
+};
+BOOST_DESCRIBE_STRUCT(described_base_with_pointer, (), (p))
+struct described_derived : described_base_with_pointer {
+  int b;
+};
+BOOST_DESCRIBE_STRUCT(described_derived, (described_base_with_pointer), (b))
 struct described_pointer {
   void* a[2];
 };
 BOOST_DESCRIBE_STRUCT(described_pointer, (), (a))
-struct knows_better {
-  int* a;
-  int b;
+struct holds_knows_better {
+  knows_better a;
+  char text[8];
 };
 struct with_string {
   std::string a;
@@ -309,10 +384,6 @@ template <>
 struct dm::schema_traits<named_by_wish> {
   static constexpr const char* name = "wish";
   static constexpr std::uint32_t version = 4;
-};
-template <>
-struct dm::schema_traits<knows_better> {
-  static constexpr bool allow_pointers = true;
 };
 
 TEST_CASE("a described struct is its members, by name", "[schema_of]") {
@@ -510,7 +581,19 @@ TEST_CASE("pointers, references and views are found wherever they are", "[schema
   STATIC_REQUIRE(!dm::storable<with_function_pointer>);
   STATIC_REQUIRE(!dm::storable<pointer_beside_array>);
   STATIC_REQUIRE(!dm::storable<reference_beside_array>);
+  STATIC_REQUIRE(!dm::storable<deep_pointer_beside_array>);
+  STATIC_REQUIRE(!dm::storable<array_of_pointer_holders>);
+  STATIC_REQUIRE(!dm::storable<pointer_below_two_arrays>);
+  STATIC_REQUIRE(!dm::storable<std_array_beside_array>);
+  STATIC_REQUIRE(!dm::storable<view_beside_array>);
+  STATIC_REQUIRE(!dm::storable<derived_from_pointer>);
+  STATIC_REQUIRE(!dm::storable<pointer_behind_exempt>);
+  STATIC_REQUIRE(!dm::storable<array_of_pointers>);
+  STATIC_REQUIRE(dm::storable<no_pointer_beside_arrays>);
+  STATIC_REQUIRE(!dm::storable<with_virtual>);
   STATIC_REQUIRE(!dm::storable<described_pointer>);
+  STATIC_REQUIRE(!dm::storable<described_nested_pointer>);
+  STATIC_REQUIRE(!dm::storable<described_derived>);
   STATIC_REQUIRE(!dm::storable<std::string_view>);
   STATIC_REQUIRE(!dm::storable<std::span<int>>);
   STATIC_REQUIRE(!dm::storable<with_string>);
@@ -520,6 +603,7 @@ TEST_CASE("pointers, references and views are found wherever they are", "[schema
 
 TEST_CASE("who knows better may store pointers", "[schema_of]") {
   STATIC_REQUIRE(dm::storable<knows_better>);
+  STATIC_REQUIRE(dm::storable<holds_knows_better>);
   const schema s = schema_of<knows_better>();
   REQUIRE(s.fields.size() == 3);
   CHECK(s.fields[1].kind == field_kind::bytes);

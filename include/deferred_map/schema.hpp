@@ -132,11 +132,46 @@ inline constexpr bool is_view<std::reference_wrapper<T>> = true;
 template <class T>
 inline constexpr bool is_view<std::initializer_list<T>> = true;
 
+template <class T>
+constexpr bool holds_pointer();
+
+// Whether the program said that T is not to be looked into, or that its pointers are well.
+template <class T>
+constexpr bool is_exempt() {
+  return allows_pointers<T>() || is_marked_opaque<T>();
+}
+
+// Stand-ins for a member or base of T, where a C array beside it leaves no way to its type. The first fits whatever holds
+// a pointer, however deep; the others tell whether it is a class that is exempt.
+template <class T>
+struct any_pointer_holder {
+  template <class U>
+  requires(!std::is_same_v<U, T>) && (holds_pointer<U>()) operator U&() const&& noexcept;
+};
+struct any_exempt {
+  template <class U>
+  requires(is_exempt<U>()) operator U&() const&& noexcept;
+};
+template <class T>
+struct any_class_not_exempt {
+  template <class U>
+  requires(std::is_class_v<U> && !std::is_same_v<U, T> && !is_exempt<U>()) operator U&() const&& noexcept;
+};
+
+// Whether the member for which initialiser I of T stands holds a pointer. A stand-in that does not fit a class may still
+// fit its first member; where it is not clear which of the two was exempt, there is a pointer.
+template <class T, std::size_t I>
+constexpr bool holds_pointer_at() {
+  if constexpr (!probe_at<T, any_value, I>) return true;  // a reference
+  if constexpr (probe_at<T, any_exempt, I> && !probe_at<T, any_class_not_exempt<T>, I>) return false;
+  return probe_at<T, any_pointer_holder<T>, I>;
+}
+
 // Whether a pointer, or something that is one inside, is found in T. Not found: what opaque classes hide.
 template <class T>
 constexpr bool holds_pointer() {
   using element = typename array_shape<T>::element;
-  if constexpr (allows_pointers<element>() || is_marked_opaque<element>()) {
+  if constexpr (is_exempt<element>()) {
     return false;
   } else if constexpr (std::is_reference_v<T> || std::is_pointer_v<element> || std::is_member_pointer_v<element> ||
                        std::is_null_pointer_v<element> || is_view<element>) {
@@ -152,9 +187,8 @@ constexpr bool holds_pointer() {
       return (holds_pointer<Field>() || ...);
     }(plain_fields<element>{});
   } else if constexpr (is_probeable<element>()) {
-    return any_initialiser<element>([]<std::size_t I>(std::integral_constant<std::size_t, I>) {
-      return probe_at<element, any_pointer, I> || !probe_at<element, any_value, I>;
-    });
+    return any_initialiser<element>(
+        []<std::size_t I>(std::integral_constant<std::size_t, I>) { return holds_pointer_at<element, I>(); });
   } else {
     return false;
   }

@@ -29,10 +29,6 @@ struct any_value {  // fits everything but a reference that can be written throu
   template <class U>
   operator U() const&& noexcept;
 };
-struct any_pointer {
-  template <class U>
-  requires(std::is_pointer_v<U> || std::is_member_pointer_v<U>) operator U&() const&& noexcept;
-};
 struct any_union {
   template <class U>
   requires(std::is_union_v<U>) operator U&() const&& noexcept;

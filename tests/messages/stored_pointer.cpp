@@ -1,0 +1,9 @@
+// expects: a pointer, reference or view means nothing in another process or after a restart: store a dm::key
+#include "deferred_map/mapped_map.hpp"
+
+struct value {
+  int number;
+  const char* name;
+};
+
+int main() { dm::mapped_map<value>::open("m"); }

@@ -1,0 +1,12 @@
+// expects: a pointer, reference or view means nothing in another process or after a restart: store a dm::key
+#include "deferred_map/mapped_map.hpp"
+
+struct part {
+  int number;
+  int* next;
+};
+struct value {
+  std::array<part, 2> parts;
+};
+
+int main() { dm::mapped_map<value>::open("m"); }

@@ -1,0 +1,10 @@
+// expects: a pointer, reference or view means nothing in another process or after a restart: store a dm::key
+#include <string_view>
+
+#include "deferred_map/mapped_map.hpp"
+
+struct value {
+  std::string_view name;
+};
+
+int main() { dm::mapped_map<value>::open("m"); }
