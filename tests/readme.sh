@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the README's example in a directory of its own and compares what it prints with what the README says.
+# Runs a document's example twice in a directory of its own and compares what it prints with what the document says.
+# Usage: readme.sh PROGRAM TEXT
 set -euo pipefail
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
@@ -7,5 +8,5 @@ program=$(realpath "$1")
 cd "$directory"
 for run in 1 2; do
   said=$("$program")
-  [ "$said" = $'Bob\n0' ] || { echo "run $run printed: $said" >&2; exit 1; }
+  [ "$said" = "$2" ] || { echo "run $run printed: $said" >&2; exit 1; }
 done

@@ -32,6 +32,7 @@ ROOM_OF_PUBLIC = {
     "error.hpp": "format",
     "schema.hpp": "maps",
     "mapped_map.hpp": "maps",
+    "migrate.hpp": "maps",
     "inspect.hpp": "inspect",
 }
 # The container needs nothing but the standard library, and the system's own calls for memory where they are to be had;

@@ -232,7 +232,8 @@ class first_file {
       CHECK(error->code() == dm::errc::type_mismatch);
       text = error->what();
       CHECK(text.find(path().string() + ": this arena holds another type than the program asks for: ") == 0);
-      CHECK(text.ends_with(". Nothing was changed. Open it with the type it was made with"));
+      CHECK(
+          text.ends_with(". Nothing was changed. Open it with the type it was made with, or migrate it (dm::migrate)"));
       CHECK(read_file(path()) == bytes_);
     }
     text.erase(0, text.find("asks for: ") + 10);

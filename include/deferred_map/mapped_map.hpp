@@ -39,6 +39,8 @@ stored_type stored_type_of() {
   return type;
 }
 
+struct migration_access;
+
 /// Holds the arena before, and lets go of it after, the map in it.
 struct arena_holder {
   std::unique_ptr<arena> arena_;
@@ -296,6 +298,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
  private:
   friend struct detail::walk_access;     // joins
   friend struct detail::archive_access;  // archives
+  friend struct detail::migration_access;
   explicit mapped_map(std::unique_ptr<arena> opened, const options& how)
       : detail::arena_holder{std::move(opened)}, map(arena_allocator<T>(*arena_)), writable_(arena_->writable()) {
     settle(how);

@@ -141,8 +141,8 @@ constexpr bool is_exempt() {
   return allows_pointers<T>() || is_marked_opaque<T>();
 }
 
-// Stand-ins for a member or base of T, where a C array beside it leaves no way to its type. The first fits whatever holds
-// a pointer, however deep; the others tell whether it is a class that is exempt.
+// Stand-ins for a member or base of T, where a C array beside it leaves no way to its type. The first fits whatever
+// holds a pointer, however deep; the others tell whether it is a class that is exempt.
 template <class T>
 struct any_pointer_holder {
   template <class U>
@@ -158,8 +158,8 @@ struct any_class_not_exempt {
   requires(std::is_class_v<U> && !std::is_same_v<U, T> && !is_exempt<U>()) operator U&() const&& noexcept;
 };
 
-// Whether the member for which initialiser I of T stands holds a pointer. A stand-in that does not fit a class may still
-// fit its first member; where it is not clear which of the two was exempt, there is a pointer.
+// Whether the member for which initialiser I of T stands holds a pointer. A stand-in that does not fit a class may
+// still fit its first member; where it is not clear which of the two was exempt, there is a pointer.
 template <class T, std::size_t I>
 constexpr bool holds_pointer_at() {
   if constexpr (!probe_at<T, any_value, I>) return true;  // a reference

@@ -58,12 +58,12 @@ void check_type(const arena_header& header, std::span<const std::byte> schema_by
   if (const auto difference = first_difference(*found.value, type.description))
     throw error(errc::type_mismatch, path,
                 "this arena holds another type than the program asks for: " + *difference +
-                    ". Nothing was changed. Open it with the type it was made with");
+                    ". Nothing was changed. Open it with the type it was made with, or migrate it (dm::migrate)");
   if (header.schema_version != type.schema_version)
     throw error(errc::type_mismatch, path,
                 "this arena holds schema version " + std::to_string(header.schema_version) + " of '" +
                     header.type_name.data() + "', the program has version " + std::to_string(type.schema_version) +
-                    ". Open it with the version it was made with");
+                    ". Open it with the version it was made with, or migrate it (dm::migrate)");
   const slot_layout& slot = type.slot;
   if (header.slot_stride_bytes != slot.stride_bytes || header.value_offset != slot.value_offset ||
       header.value_size_bytes != slot.value_size_bytes || header.value_align_bytes != slot.value_align_bytes)
@@ -72,7 +72,8 @@ void check_type(const arena_header& header, std::span<const std::byte> schema_by
                     std::to_string(header.value_size_bytes) + " aligned to " +
                     std::to_string(header.value_align_bytes) + ", the program's have " +
                     std::to_string(slot.stride_bytes) + ", " + std::to_string(slot.value_size_bytes) + " and " +
-                    std::to_string(slot.value_align_bytes) + ". Open it with the type it was made with");
+                    std::to_string(slot.value_align_bytes) +
+                    ". Open it with the type it was made with, or migrate it (dm::migrate)");
 }
 
 left_as how_it_was_left(const control_block& control) {
@@ -135,13 +136,23 @@ std::uint64_t* arena::index_words() noexcept {
 }
 std::byte* arena::scratch() noexcept { return state_->base + state_->header.scratch_offset; }
 
+std::uint64_t arena::default_slots_max(const slot_layout& slot) noexcept {
+  return slots_in(address_space_default, slot);
+}
+
 std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
                                      const arena_options& options) {
+  std::unique_ptr<arena> made = create_unnamed(path, kind, type, options);
+  made->publish();
+  return made;
+}
+
+std::unique_ptr<arena> arena::create_unnamed(const std::filesystem::path& path, arena_kind kind,
+                                             const stored_type& type, const arena_options& options) {
   require(!path.empty(), path, "an arena needs a path");
   require(options.max_slots <= 0xffff'ffffu, path, "max_slots is at most 2^32 - 1, a key has 32 bits for the slot");
   require((options.permissions & ~0777u) == 0, path, "permissions are an access mode such as 0600");
-  const std::uint64_t slots_max =
-      options.max_slots != 0 ? options.max_slots : slots_in(address_space_default, type.slot);
+  const std::uint64_t slots_max = options.max_slots != 0 ? options.max_slots : default_slots_max(type.slot);
   require(options.reserve_slots <= slots_max, path,
           "reserve_slots is " + std::to_string(options.reserve_slots) + ", but there can be at most " +
               std::to_string(slots_max) + " slots (max_slots)");
@@ -172,27 +183,48 @@ std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_ki
     throw error(errc::in_use, path, "a file that was just made is locked already");
   made->file.allocate(0, header.index_offset);
   made->file.write_all(0, head);
-  control_block empty;
-  empty.boot_id = posix::boot_id();
-  empty.closed = empty.checksum();
-  empty.synced = empty.closed;
+  const control_block empty;
   made->file.write_all(header.control_offset, std::as_bytes(std::span(&empty, 1)));
   made->file.set_size(header.slots_offset);
   made->map(bip::read_write, header.file_size_for(slots_max));
 
   std::unique_ptr<arena> opened(new arena(std::move(made)));
-  state& s = *opened->state_;
   if (options.reserve_slots != 0) {
     opened->allocate_for(0, options.reserve_slots);
     opened->control().capacity = static_cast<std::uint32_t>(options.reserve_slots);
-    opened->control().closed = opened->control().synced = opened->control().checksum();
   }
-  // Under its name only when complete, and complete on the disk too: a name that survives a power failure
-  // leads to an arena.
-  s.file.sync();
-  s.file.give_name();
-  s.file.sync_directory();
   return opened;
+}
+
+// Under its name only when complete, and complete on the disk too: a name that survives a power failure leads to an
+// arena.
+void arena::settle_on_disk() {
+  control_block& c = control();
+  c.boot_id = posix::boot_id();
+  c.synced = c.closed = c.checksum();  // in any order: nobody can see it yet
+  state_->file.sync();
+}
+
+void arena::publish() {
+  settle_on_disk();
+  state_->file.give_name();
+  state_->file.sync_directory();
+}
+
+void arena::publish_over(const arena& replaced) {
+  settle_on_disk();
+  // The lock is on the file and not on the name, which somebody may have given to another file meanwhile.
+  if (!replaced.state_->file.name_leads_here())
+    throw error(errc::not_found, path(),
+                "this file was removed or replaced by another while its replacement was being made. Nothing was "
+                "changed. Try again");
+  state_->file.take_name_of(replaced.state_->file);
+  state_->file.sync_directory();
+}
+
+void arena::take_rights_of(const arena& other, std::optional<std::uint32_t> permissions) {
+  require((permissions.value_or(0) & ~0777u) == 0, path(), "permissions are an access mode such as 0600");
+  state_->file.take_rights_of(other.state_->file, permissions);
 }
 
 std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
@@ -202,7 +234,8 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   state& s = *opening;
   s.options = options;
   s.access = access;
-  s.file = posix::file::open(path, access == arena_access::read_write);
+  const bool alone = access != arena_access::read_only;  // which the kernel grants to descriptors that may write
+  s.file = posix::file::open(path, alone);
 
   // The header never changes, so it can be looked at before the lock is had, and a file that is no arena is
   // not even locked.
@@ -215,17 +248,19 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   require_no_fault(check_schema_region(s.header, schema_region), path);
   check_type(s.header, std::span(schema_region).first(s.header.schema_size_bytes), kind, type, path);
 
-  if (!s.file.try_lock(access == arena_access::read_write ? posix::lock_mode::exclusive : posix::lock_mode::shared)) {
+  if (!s.file.try_lock(alone ? posix::lock_mode::exclusive : posix::lock_mode::shared)) {
     const std::string holders = posix::lock_holders(s.file);
     throw error(errc::in_use, path,
                 "this arena is in use by " + (holders.empty() ? "a process that cannot be seen from here" : holders) +
-                    (access == arena_access::read_write ? ". One process at a time may open it for writing"
-                                                        : ". It cannot be read while it is open for writing") +
+                    (access == arena_access::read_write  ? ". One process at a time may open it for writing"
+                     : access == arena_access::read_only ? ". It cannot be read while it is open for writing"
+                                                         : ". It can be replaced only while nobody has it open") +
                     "; dm-inspect can look at it all the same");
   }
 
   if (!s.file.name_leads_here())
     throw error(errc::not_found, path, "this file was removed or replaced while it was being opened. Try again");
+  if (access == arena_access::read_to_replace) s.file.remove_stand_in();
 
   const std::uint64_t file_size = s.file.size_bytes();
   control_block control;

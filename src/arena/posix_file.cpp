@@ -159,6 +159,39 @@ void file::give_name() {
   ::unlink(std::exchange(temporary_name_, {}).c_str());
 }
 
+// By the number of the file that is to be replaced: whoever has that file locked can tell whose it was.
+std::filesystem::path file::stand_in_name() const {
+  return directory_of(path_) /
+         (".deferred-map-" + std::to_string(status_of(descriptor_, path_).st_ino) + ".replacement");
+}
+
+void file::remove_stand_in() const {
+  if (::unlink(stand_in_name().c_str()) != 0 && errno != ENOENT)
+    fail(errno, "removing what an interrupted replacement left");
+}
+
+void file::take_name_of(const file& replaced) {
+  if (temporary_name_.empty()) {
+    const std::filesystem::path stand_in = replaced.stand_in_name();
+    const std::string self = "/proc/self/fd/" + std::to_string(descriptor_);
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, stand_in.c_str(), AT_SYMLINK_FOLLOW) != 0)
+      fail(errno, "giving the new file a name");
+    temporary_name_ = stand_in;
+  }
+  if (::rename(temporary_name_.c_str(), path_.c_str()) != 0) fail(errno, "replacing the file by the new one");
+  temporary_name_.clear();
+}
+
+void file::take_rights_of(const file& other, std::optional<std::uint32_t> permissions) const {
+  const struct stat theirs = status_of(other.descriptor_, other.path_);
+  auto mode = static_cast<mode_t>(permissions.value_or(theirs.st_mode & 0777));
+  // Rights meant for their group are not for whatever group we happen to have.
+  if (::fchown(descriptor_, theirs.st_uid, theirs.st_gid) != 0 &&
+      ::fchown(descriptor_, static_cast<uid_t>(-1), theirs.st_gid) != 0)
+    mode &= ~static_cast<mode_t>(070);
+  if (::fchmod(descriptor_, mode) != 0) fail(errno, "setting its access rights");
+}
+
 std::uint64_t file::size_bytes() const { return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_size); }
 
 std::uint64_t file::allocated_bytes() const {

@@ -30,6 +30,13 @@ class file {
   static file create_unnamed(const std::filesystem::path& path, std::uint32_t permissions);
   /// Gives a file from `create_unnamed` its name. Errors: errc::exists; an existing file is never replaced.
   void give_name();
+  /// Gives it the name that `replaced` has. At every moment that name leads to one of the two. The kernel gives a
+  /// file its first name only where there is none, so a kill can leave it under a hidden name, the stand-in.
+  void take_name_of(const file& replaced);
+  /// Removes what a kill within `take_name_of(*this)` left. Requires: this file is locked exclusively.
+  void remove_stand_in() const;
+  /// Owner and group of `other`, as far as this process may give them, and `permissions`, or those `other` has.
+  void take_rights_of(const file& other, std::optional<std::uint32_t> permissions) const;
 
   explicit operator bool() const noexcept { return descriptor_ >= 0; }
   int descriptor() const noexcept { return descriptor_; }
@@ -63,6 +70,7 @@ class file {
 
  private:
   [[noreturn]] void fail(int code, const char* doing) const;
+  std::filesystem::path stand_in_name() const;
 
   int descriptor_ = -1;
   std::filesystem::path path_;

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "deferred_map/arena/options.hpp"
@@ -35,7 +36,12 @@ struct stored_type {
   std::uint32_t schema_version = 0;
 };
 
-enum class arena_access { read_write, read_only };
+enum class arena_access {
+  read_write,
+  read_only,
+  /// As read_only, while nobody else has it open: for who means to put another arena in its place (`publish_over`).
+  read_to_replace,
+};
 
 /// How the file was found.
 enum class left_as {
@@ -56,6 +62,24 @@ class arena {
   /// unclean_after_reboot (unless options.salvage), the system's.
   static std::unique_ptr<arena> open(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
                                      const arena_options& options, arena_access access);
+
+  /// As `create`, but without a name yet: nobody sees it, and it is gone if this process dies or lets go of it.
+  static std::unique_ptr<arena> create_unnamed(const std::filesystem::path& path, arena_kind kind,
+                                               const stored_type& type, const arena_options& options);
+  /// Marks a new arena as closed and synced, waits until it is on the disk, and only then gives it its name.
+  /// Requires: it is from `create_unnamed`, and no operation is under way in it.
+  /// Errors: errc::exists, the system's. It then has no name, unless it was the directory that could not be synced.
+  void publish();
+  /// The same, in the place of an arena of that name: whatever happens, the name leads to the one or to the other,
+  /// whole. Requires: `replaced` was opened by that path to be replaced, and still is open.
+  /// Errors: errc::not_found where the name no longer leads to `replaced`, the system's.
+  void publish_over(const arena& replaced);
+
+  /// The most slots of this layout there can ever be where `max_slots` is not given.
+  static std::uint64_t default_slots_max(const slot_layout& slot) noexcept;
+  /// Gives a new file the owner and group that `other` has, as far as this process may, and these access rights, or
+  /// those that `other` has. Where it may not give the group, the group it has instead gets no rights.
+  void take_rights_of(const arena& other, std::optional<std::uint32_t> permissions);
 
   arena(const arena&) = delete;
   arena& operator=(const arena&) = delete;
@@ -81,8 +105,8 @@ class arena {
   /// that tell the truth.
   void begin_use();
 
-  /// Returns when the disk has the marks that memory has. For whoever changes a file that bears none before `begin_use`:
-  /// that `synced` is 0 in memory does not say that its clearing ever reached the disk.
+  /// Returns when the disk has the marks that memory has. For whoever changes a file that bears none before
+  /// `begin_use`: that `synced` is 0 in memory does not say that its clearing ever reached the disk.
   void sync_marks();
 
   /// Room for `slots` slots at least, and somewhat more. Errors: errc::full, and then nothing has changed.
@@ -98,8 +122,8 @@ class arena {
   /// Whether this process opened it, and not one that forked it.
   bool is_ours() const noexcept;
   /// Marks the file as closed, and with `sync_on_close` as synced, and lets go of it. Where the counts do not add up it
-  /// makes no mark, so that the next to open it recovers it. In a child that was forked while it was open: only lets go.
-  /// Errors: the system's, and errc::poisoned after a failed sync; the file then bears no mark that is not true.
+  /// makes no mark, so that the next to open it recovers it. In a child that was forked while it was open: only lets
+  /// go. Errors: the system's, and errc::poisoned after a failed sync; the file then bears no mark that is not true.
   void close();
   /// Makes a read-only arena's memory unwritable, once its map has settled.
   void protect();
@@ -108,6 +132,7 @@ class arena {
   struct state;
   explicit arena(std::unique_ptr<state> state) noexcept;
   void allocate_for(std::uint64_t slots_before, std::uint64_t slots);
+  void settle_on_disk();
 
   std::unique_ptr<state> state_;
 };

@@ -74,6 +74,10 @@ struct archive_access {
     if (control.slot_count == 0) return;
     const auto found = map.scan_versions();
     control.retired = found.retired_count;
+    if constexpr (is_persistent<deferred_map<T, Key, A>>) {  // elsewhere these follow from the others
+      control.occupied = found.occupied_count;
+      control.vacant = control.slot_count - found.occupied_count - found.retired_count;
+    }
     map.storage_.rebuild_index(found.taken.data(), control.slot_count);
   }
 
