@@ -99,7 +99,11 @@ std::set<dm::key> next_keys(Map& m) {
 /// That `to` is `from`, slot by slot, with values migrated. `from` may be a file whose user was killed.
 /// Changes both files.
 inline void check_migrated(const std::filesystem::path& from, const std::filesystem::path& to) {
-  const auto control = read_at<dm::control_block>(to, read_at<dm::arena_header>(to, 0).control_offset);
+  const auto control_of = [](const std::filesystem::path& path) {
+    return read_at<dm::control_block>(path, read_at<dm::arena_header>(path, 0).control_offset);
+  };
+  const auto control = control_of(to);
+  CHECK(control.boot_id == control_of(from).boot_id);
   CHECK(control.closed == control.checksum());
   CHECK(control.synced == control.checksum());
   old_map before = old_map::open(from);

@@ -71,7 +71,8 @@ class arena {
   /// Errors: errc::exists, the system's. It then has no name, unless it was the directory that could not be synced.
   void publish();
   /// The same, in the place of an arena of that name: whatever happens, the name leads to the one or to the other,
-  /// whole. Requires: `replaced` was opened by that path to be replaced, and still is open.
+  /// whole.
+  /// Requires: `replaced` was opened by that path to be replaced, and still is open.
   /// Errors: errc::not_found where the name no longer leads to `replaced`, the system's.
   void publish_over(const arena& replaced);
 
@@ -105,8 +106,8 @@ class arena {
   /// that tell the truth.
   void begin_use();
 
-  /// Returns when the disk has the marks that memory has. For whoever changes a file that bears none before
-  /// `begin_use`: that `synced` is 0 in memory does not say that its clearing ever reached the disk.
+  /// Returns when the disk has the marks that memory has. For whoever changes a file that bears none before `begin_use`:
+  /// that `synced` is 0 in memory does not say that its clearing ever reached the disk.
   void sync_marks();
 
   /// Room for `slots` slots at least, and somewhat more. Errors: errc::full, and then nothing has changed.
@@ -122,8 +123,8 @@ class arena {
   /// Whether this process opened it, and not one that forked it.
   bool is_ours() const noexcept;
   /// Marks the file as closed, and with `sync_on_close` as synced, and lets go of it. Where the counts do not add up it
-  /// makes no mark, so that the next to open it recovers it. In a child that was forked while it was open: only lets
-  /// go. Errors: the system's, and errc::poisoned after a failed sync; the file then bears no mark that is not true.
+  /// makes no mark, so that the next to open it recovers it. In a child that was forked while it was open: only lets go.
+  /// Errors: the system's, and errc::poisoned after a failed sync; the file then bears no mark that is not true.
   void close();
   /// Makes a read-only arena's memory unwritable, once its map has settled.
   void protect();
