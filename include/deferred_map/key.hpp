@@ -80,7 +80,9 @@ class alignas(8) basic_key {
 
 using key = basic_key<>;
 
-static_assert(sizeof(key) == 8 && std::is_trivially_copyable_v<key>);
+// Keys stand in files, inside values and schemas: these are their bytes (docs/FORMAT.md).
+static_assert(sizeof(key) == 8 && alignof(key) == 8 && std::is_trivially_copyable_v<key> &&
+              std::is_standard_layout_v<key> && std::has_unique_object_representations_v<key>);
 
 namespace detail {
 /// Maps make keys from an occupied version word, which needs no checking.

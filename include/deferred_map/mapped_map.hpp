@@ -5,11 +5,15 @@
 //  2. `update` is committed by one store (`update_pending`); from then on whoever opens the file finishes the copy.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "deferred_map/arena/arena.hpp"
@@ -34,6 +38,11 @@ stored_type stored_type_of() {
   type.slot.value_offset = std::max<std::uint32_t>(sizeof(std::uint32_t), alignof(T));
   type.slot.value_size_bytes = sizeof(T);
   type.slot.value_align_bytes = alignof(T);
+  // What docs/FORMAT.md says of every slot, held against this one.
+  constexpr std::size_t align = std::max<std::size_t>(sizeof(std::uint32_t), alignof(T));
+  static_assert(alignof(slot_type) == align && sizeof(slot_type) == align + (sizeof(T) + align - 1) / align * align);
+  if constexpr (std::is_standard_layout_v<slot_type>)  // else `offsetof` need not be meant
+    static_assert(offsetof(slot_type, version) == 0 && offsetof(slot_type, value) == align);
   type.description = schema_of<T>();
   type.schema_version = type.description.version;
   return type;

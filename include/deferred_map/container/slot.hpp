@@ -9,8 +9,10 @@
 // has completely built the value before; whoever ends the value's life stores another state.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 namespace dm {
 
@@ -26,5 +28,12 @@ struct slot {
   slot(const slot&) = delete;
   slot& operator=(const slot&) = delete;
 };
+
+// Arena files have these bytes (docs/FORMAT.md): a slot is as large as version, value and alignment ask for, no larger.
+static_assert(sizeof(slot<std::uint8_t>) == 8 && sizeof(slot<std::uint32_t>) == 8);
+static_assert(sizeof(slot<std::uint64_t>) == 16 && alignof(slot<std::uint64_t>) == 8);
+static_assert(std::is_standard_layout_v<slot<std::uint64_t>>);
+static_assert(offsetof(slot<std::uint32_t>, version) == 0 && offsetof(slot<std::uint32_t>, value) == 4);
+static_assert(offsetof(slot<std::uint64_t>, version) == 0 && offsetof(slot<std::uint64_t>, value) == 8);
 
 }  // namespace dm

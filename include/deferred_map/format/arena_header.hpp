@@ -87,7 +87,15 @@ struct arena_header {
   std::uint64_t file_size_for(std::uint64_t slots) const noexcept;
 };
 
-static_assert(std::is_trivially_copyable_v<arena_header> && sizeof(arena_header) == 512);
+// The bytes of the file (docs/FORMAT.md), on every compiler: size, alignment, no padding, and the places from which all
+// others follow. A test holds every field against the document.
+static_assert(std::is_trivially_copyable_v<arena_header> && std::is_standard_layout_v<arena_header>);
+static_assert(sizeof(arena_header) == 512 && alignof(arena_header) == 8);
+static_assert(std::has_unique_object_representations_v<arena_header>, "a byte of padding would be written as it comes");
+static_assert(offsetof(arena_header, magic) == 0 && offsetof(arena_header, format_version) == 8);
+static_assert(offsetof(arena_header, byte_order) == 12 && offsetof(arena_header, kind) == 16);
+static_assert(offsetof(arena_header, incompatible_features) == 32);
+static_assert(offsetof(arena_header, value_size_bytes) == 80 && offsetof(arena_header, control_offset) == 120);
 static_assert(offsetof(arena_header, uuid) == 40 && offsetof(arena_header, slot_stride_bytes) == 64);
 static_assert(offsetof(arena_header, slots_max) == 88 && offsetof(arena_header, slots_offset) == 168);
 static_assert(offsetof(arena_header, type_name) == 176 && offsetof(arena_header, checksum) == 504);

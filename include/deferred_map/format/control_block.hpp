@@ -79,8 +79,16 @@ struct control_block {
   }
 };
 
+// The bytes of the file (docs/FORMAT.md). No padding: the checksum is taken over all of them, and a byte nobody stores would
+// be as it comes.
 static_assert(std::is_trivially_copyable_v<control_block> && std::is_standard_layout_v<control_block>);
-static_assert(sizeof(recovery_record) == 72);
+static_assert(std::is_trivially_copyable_v<recovery_record> && std::is_standard_layout_v<recovery_record>);
+static_assert(std::has_unique_object_representations_v<control_block>);
+static_assert(std::has_unique_object_representations_v<recovery_record>);
+static_assert(sizeof(recovery_record) == 72 && alignof(recovery_record) == 8);
+static_assert(alignof(control_block) == 8 && offsetof(control_block, closed) == 8);
+static_assert(offsetof(control_block, synced) == 16 && offsetof(control_block, opened_unix_ns) == 24);
+static_assert(offsetof(control_block, recovering) == 96 && offsetof(control_block, disk_failed) == 112);
 static_assert(offsetof(control_block, owner_pid) == 32 && offsetof(control_block, owner_program) == 36);
 static_assert(offsetof(control_block, slot_count) == 64 && offsetof(control_block, capacity) == 92);
 static_assert(offsetof(control_block, last_recovery) == 128);

@@ -34,6 +34,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace dm {
@@ -155,6 +156,11 @@ static_assert(offsetof(schema_head, string_bytes) == 20 && offsetof(schema_head,
 static_assert(sizeof(schema_field_record) == 40 && offsetof(schema_field_record, kind) == 8);
 static_assert(offsetof(schema_field_record, offset) == 16 && offsetof(schema_field_record, reserved) == 36);
 static_assert(sizeof(schema_enumerator_record) == 16 && offsetof(schema_enumerator_record, value) == 8);
+static_assert(std::has_unique_object_representations_v<schema_head> && std::is_trivially_copyable_v<schema_head> &&
+              std::has_unique_object_representations_v<schema_field_record> &&
+              std::is_trivially_copyable_v<schema_field_record> &&
+              std::has_unique_object_representations_v<schema_enumerator_record> &&
+              std::is_trivially_copyable_v<schema_enumerator_record>);
 
 /// What decoding gives: a schema, or the reason why there is none.
 struct schema_result {
