@@ -227,12 +227,17 @@ void file::allocate(std::uint64_t offset, std::uint64_t size) const {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && offset + size > limit.rlim_cur)
     fail(EFBIG, "making the file longer");
-  // In pieces: tmpfs undoes a whole call when a signal comes, and with a profiler's timer a large one never ends.
-  constexpr std::uint64_t piece_max = std::uint64_t{8} << 20;
+  // In one call: where there are blocks already, as there are whenever a file is opened, it takes no longer for a large file.
+  // When a signal comes, in pieces: tmpfs undoes a whole call then, and with a profiler's timer a large one never ends.
+  constexpr std::uint64_t piece_if_interrupted = std::uint64_t{8} << 20;
+  std::uint64_t piece_max = size;
   for (std::uint64_t done = 0; done < size;) {
     const std::uint64_t piece = std::min(piece_max, size - done);
     const int code = ::posix_fallocate(descriptor_, static_cast<off_t>(offset + done), static_cast<off_t>(piece));
-    if (code == EINTR) continue;
+    if (code == EINTR) {
+      piece_max = piece_if_interrupted;
+      continue;
+    }
     if (code != 0) fail(code, "making the file longer");
     done += piece;
   }

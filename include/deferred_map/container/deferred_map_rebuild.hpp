@@ -3,9 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <string>
 #include <vector>
 
+#include "deferred_map/container/version_scan.hpp"
 #include "deferred_map/deferred_map.hpp"
 
 namespace dm {
@@ -38,11 +40,18 @@ auto deferred_map<T, Key, A>::scan_versions() const -> scan {
   found.given_back.resize(words);
   const slot_type* slots = storage_.slots();
   for (std::size_t word = 0; word < words; ++word) {
-    std::uint64_t taken = 0;
-    std::uint64_t given_back = 0;
     const auto first = static_cast<std::uint32_t>(word * 64);
     const std::uint32_t count = std::min<std::uint32_t>(64, slot_count - first);
-    for (std::uint32_t i = 0; i < count; ++i) {
+    detail::version_bits bits;
+    if (count == 64) [[likely]]
+      bits = detail::read_versions(slots + first);
+    else
+      bits.rare = ~(~std::uint64_t{0} << count);
+    std::uint64_t taken = bits.occupied;
+    std::uint64_t given_back = 0;
+    found.occupied_count += static_cast<std::uint32_t>(std::popcount(bits.occupied));
+    for (std::uint64_t rest = bits.rare; rest != 0; rest &= rest - 1) {
+      const auto i = static_cast<std::uint32_t>(std::countr_zero(rest));
       const std::uint32_t v = slots[first + i].version;
       const std::uint64_t bit = std::uint64_t{1} << i;
       if (!version::is_possible(v)) [[unlikely]] {

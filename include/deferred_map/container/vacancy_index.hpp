@@ -120,7 +120,8 @@ class vacancy_index {
     const std::uint64_t words_used = (std::uint64_t{slot_count} + 63) / 64;
     std::uint32_t vacant = 0;
     for (std::uint64_t word = 0; word < words_used; ++word) {
-      words_[word] = taken[word];
+      // In an arena most words are right already, and a first store to a page costs what reading sixteen pages does.
+      if (words_[word] != taken[word]) words_[word] = taken[word];
       vacant += static_cast<std::uint32_t>(std::popcount(~taken[word]));
     }
     std::uint64_t words_below = (capacity_in_use + 63) / 64;
