@@ -84,9 +84,25 @@ left_as how_it_was_left(const control_block& control) {
   return control.closed != 0 ? left_as::closed : left_as::killed;
 }
 
+[[noreturn]] void refuse_after_failure(const std::filesystem::path& path) {
+  throw error(errc::poisoned, path,
+              "a write to the disk failed while this arena was open, so what is on the disk is unknown. It can be used "
+              "until the machine stops: copy its values to another file before, and look at the disk");
+}
+
 }  // namespace
 
 struct arena::state {
+  state() noexcept { new (&region) bip::mapped_region(); }
+  state(const state&) = delete;
+  state& operator=(const state&) = delete;
+  ~state() {
+    // In a forked child there is no mapping (see `keep_from_children`), and whatever lies there now is the child's.
+    if (is_ours()) region.~mapped_region();
+  }
+
+  bool is_ours() const noexcept { return opened_by_pid == posix::process_id(); }
+
   posix::file file;
   arena_header header;
   arena_options options;
@@ -95,7 +111,10 @@ struct arena::state {
   std::uint32_t last_owner_pid = 0;
   std::string last_owner_program;
   std::uint32_t opened_by_pid = posix::process_id();
-  bip::mapped_region region;
+  bool unused_yet = false;  // made by `create`, and `begin_use` has not returned
+  union {
+    bip::mapped_region region;  // destroyed by hand
+  };
   std::byte* base = nullptr;
 
   void map(bip::mode_t mode, std::uint64_t size_bytes) {
@@ -109,15 +128,21 @@ struct arena::state {
 #endif
     } catch (const bip::interprocess_exception& e) {
       throw error(std::error_code(e.get_native_error(), std::generic_category()), file.path(),
-                  "mapping " + std::to_string(size_bytes) + " bytes of address space failed: " + e.what() +
-                      ". Give a smaller max_slots, or raise the limit (ulimit -v)");
+                  "mapping " + std::to_string(size_bytes) +
+                      " bytes of address space failed: " + std::generic_category().message(e.get_native_error()) +
+                      ". Raise the limit (ulimit -v), or make the arena with a smaller max_slots");
     }
     base = static_cast<std::byte*>(region.get_address());
+    // One process writes. A forked child that went on with this map would spoil it unseen; so it has no such memory.
+    if (mode == bip::read_write && header.kind == static_cast<std::uint32_t>(arena_kind::mapped))
+      posix::keep_from_children(base, size_bytes);
   }
 };
 
 arena::arena(std::unique_ptr<state> state) noexcept : state_(std::move(state)) {}
-arena::~arena() = default;
+arena::~arena() {
+  if (state_->unused_yet) state_->file.take_back_name();
+}
 
 const std::filesystem::path& arena::path() const noexcept { return state_->file.path(); }
 const arena_header& arena::header() const noexcept { return state_->header; }
@@ -144,6 +169,7 @@ std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_ki
                                      const arena_options& options) {
   std::unique_ptr<arena> made = create_unnamed(path, kind, type, options);
   made->publish();
+  made->state_->unused_yet = true;
   return made;
 }
 
@@ -208,7 +234,12 @@ void arena::settle_on_disk() {
 void arena::publish() {
   settle_on_disk();
   state_->file.give_name();
-  state_->file.sync_directory();
+  try {
+    state_->file.sync_directory();
+  } catch (const error&) {
+    state_->file.take_back_name();
+    throw;
+  }
 }
 
 void arena::publish_over(const arena& replaced) {
@@ -329,10 +360,18 @@ void arena::begin_use() {
   c.synced = 0;
   order_stores();
   sync_marks();
+  state_->unused_yet = false;
 }
 
 void arena::sync_marks() {
-  if (writable()) posix::sync_page(path(), state_->base + state_->header.control_offset, arena_page_bytes);
+  if (!writable()) return;
+  try {
+    posix::sync_page(path(), state_->base + state_->header.control_offset, arena_page_bytes);
+  } catch (const error&) {
+    // Perhaps of quite another page, which an earlier user stored and left to the kernel. This was the only report.
+    control().disk_failed = 1;
+    throw;
+  }
 }
 
 /// Real blocks for the slots [slots_before, slots) and the index words that stand for them.
@@ -369,18 +408,24 @@ void arena::expand(std::uint64_t slots) {
   const std::uint64_t wanted =
       std::min(std::max((now_bytes + step) / header.slot_stride_bytes, slots), header.slots_max);
   const std::uint64_t size_before = state_->file.size_bytes();
+  // The file system may have made the file longer before it gave up. Our capacity is what the control block says, but
+  // the blocks belong to others. Where even that fails, the file is longer than it need be, which harms nobody.
+  const auto give_back = [&] {
+    try {
+      state_->file.set_size(size_before);
+    } catch (const error&) {
+    }
+  };
   std::uint64_t got = wanted;
   try {
     allocate_for(c.capacity, wanted);
   } catch (const error& e) {
-    // The file system may have made the file longer before it gave up. Our capacity is what the control block
-    // says, but the blocks belong to others.
-    state_->file.set_size(size_before);
+    give_back();
     if (e.code() != errc::full || wanted == slots) throw;
     try {
       allocate_for(c.capacity, slots);  // no head start, then: just what is needed
     } catch (const error&) {
-      state_->file.set_size(size_before);
+      give_back();
       throw;
     }
     got = slots;
@@ -423,10 +468,11 @@ void arena::salvage_bounds() {
   c.generation_floor = std::min(c.generation_floor, (1u << 30) - 2);
 }
 
-bool arena::is_ours() const noexcept { return state_->opened_by_pid == posix::process_id(); }
+bool arena::is_ours() const noexcept { return state_->is_ours(); }
 
 void arena::sync() {
   if (!writable()) return;
+  if (control().disk_failed != 0) refuse_after_failure(path());
   try {
     state_->file.sync();
   } catch (const error&) {
@@ -436,41 +482,43 @@ void arena::sync() {
 }
 
 void arena::close() {
-  const auto let_go = [this] {
-    state_->region = bip::mapped_region();
-    state_->file.close();
-  };
   // A child that was forked with the map open must not say anything about what its parent goes on doing.
-  if (!writable() || !is_ours()) return let_go();
+  if (!writable() || !is_ours()) return state_->file.close();
   control_block& c = control();
   // What opening would refuse is not vouched for: without a mark the next to open it recovers it.
-  if (!c.nothing_under_way() || c.reserved != 0) return let_go();
-  if (state_->options.sync_on_close && c.disk_failed == 0) {
-    // What the mark vouches for goes to the disk first, and only if all of it did is there a mark.
-    sync();
-    const std::uint64_t mark = c.checksum();
-    c.synced = mark;
+  if (!c.nothing_under_way() || c.reserved != 0) return state_->file.close();
+
+  const bool lost = c.disk_failed != 0;
+  const bool vouch_for_disk = state_->options.sync_on_close && !lost;
+  // What `synced` vouches for goes to the disk first, and only if all of it did is there a mark.
+  if (vouch_for_disk) sync();
+  const std::uint64_t mark = c.checksum();
+  if (vouch_for_disk) c.synced = mark;
+  order_stores();
+  c.closed = mark;
+  const auto take_marks_off = [&c] {
+    c.closed = 0;
     order_stores();
-    c.closed = mark;
+    c.synced = 0;
+    order_stores();
+  };
+  if (vouch_for_disk) {
     try {
-      sync();
+      state_->file.sync();
     } catch (const error&) {
-      c.closed = 0;
-      order_stores();
-      c.synced = 0;
+      take_marks_off();  // before the next store: marks vouch for `disk_failed` as it was
+      c.disk_failed = 1;
       throw;
     }
-    return let_go();
   }
-  c.closed = c.checksum();
-  const bool lost = state_->options.sync_on_close;
-  const std::filesystem::path closed_path = path();
-  let_go();
-  if (lost)
-    throw error(
-        errc::poisoned, closed_path,
-        "a write to the disk failed while this arena was open, so what is on the disk is unknown. It can be used "
-        "until the machine stops: copy its values to another file before, and look at the disk");
+  // The descriptor goes first: what is mapped, and the lock, stay until the mapping goes too.
+  try {
+    state_->file.close();
+  } catch (const error&) {
+    take_marks_off();
+    throw;
+  }
+  if (lost && state_->options.sync_on_close) refuse_after_failure(path());
 }
 
 void arena::protect() {

@@ -3,10 +3,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <fstream>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "posix_file.hpp"
@@ -61,12 +63,19 @@ std::string lock_holders(const file& locked) {
 }
 
 std::uint64_t boot_id() {
+  const std::filesystem::path path = "/proc/sys/kernel/random/boot_id";
   // 36 characters, 32 of them hexadecimal digits: 128 bits, 122 of them random.
-  const std::string text = first_line("/proc/sys/kernel/random/boot_id");
+  std::array<char, 36> text{};
+  try {
+    file::open(path, false).read_some(0, std::as_writable_bytes(std::span(text)));
+  } catch (const error& e) {
+    if (e.code() != errc::not_found) throw;
+  }
   std::uint64_t halves[2] = {0, 0};
   std::size_t digits = 0;
   for (const char c : text) {
     if (c == '-') continue;
+    if (c == '\0') break;
     const char* hex = "0123456789abcdef";
     const char* at = std::strchr(hex, c);
     if (at == nullptr || digits == 32) break;
@@ -74,7 +83,7 @@ std::uint64_t boot_id() {
     ++digits;
   }
   if (digits != 32)
-    throw error(std::make_error_code(std::errc::not_supported), "/proc/sys/kernel/random/boot_id",
+    throw error(std::make_error_code(std::errc::not_supported), path,
                 "cannot be read, but is needed to tell a crash of the machine from one of a process. Is "
                 "/proc mounted?");
   const std::uint64_t folded = halves[0] ^ halves[1];

@@ -192,6 +192,10 @@ void file::take_rights_of(const file& other, std::optional<std::uint32_t> permis
   if (::fchmod(descriptor_, mode) != 0) fail(errno, "setting its access rights");
 }
 
+void file::take_back_name() const noexcept {
+  if (name_leads_here()) ::unlink(path_.c_str());
+}
+
 std::uint64_t file::size_bytes() const { return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_size); }
 
 std::uint64_t file::allocated_bytes() const {
@@ -245,7 +249,8 @@ void file::allocate(std::uint64_t offset, std::uint64_t size) const {
 
 void file::set_size(std::uint64_t size) const {
   struct rlimit limit {};
-  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur)
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur &&
+      size > size_bytes())
     fail(EFBIG, "setting the file's size");
   if (retry([&] { return ::ftruncate(descriptor_, static_cast<off_t>(size)); }) != 0)
     fail(errno, "setting the file's size");
@@ -282,8 +287,11 @@ void file::sync() const {
 void file::sync_directory() const {
   const std::filesystem::path directory = directory_of(path_);
   const int descriptor = retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-  // A directory that may be written to but not read cannot be synced; its owner chose that.
-  if (descriptor < 0) return;
+  if (descriptor < 0) {
+    // A directory that may be written to but not read cannot be synced; its owner chose that.
+    if (errno == EACCES || errno == EPERM) return;
+    fail(errno, "opening its directory");
+  }
   const int result = retry([&] { return ::fsync(descriptor); });
   const int code = errno;
   ::close(descriptor);
@@ -297,6 +305,12 @@ void file::close() {
 
 void sync_page(const std::filesystem::path& path, void* address, std::size_t size_bytes) {
   if (retry([&] { return ::msync(address, size_bytes, MS_SYNC); }) != 0) raise_sync(path, errno);
+}
+
+void keep_from_children(void* address, std::size_t size_bytes) noexcept {
+#ifdef MADV_DONTFORK
+  (void)::madvise(address, size_bytes, MADV_DONTFORK);
+#endif
 }
 
 void protect_read_only(void* address, std::size_t size_bytes) {

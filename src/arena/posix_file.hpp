@@ -37,6 +37,8 @@ class file {
   void remove_stand_in() const;
   /// Owner and group of `other`, as far as this process may give them, and `permissions`, or those `other` has.
   void take_rights_of(const file& other, std::optional<std::uint32_t> permissions) const;
+  /// Takes the name away again, if it still leads to this file.
+  void take_back_name() const noexcept;
 
   explicit operator bool() const noexcept { return descriptor_ >= 0; }
   int descriptor() const noexcept { return descriptor_; }
@@ -83,6 +85,9 @@ std::string lock_holders(const file& locked);
 
 /// As `sync`, for the page at `address` of a shared mapping alone.
 void sync_page(const std::filesystem::path& path, void* address, std::size_t size_bytes);
+
+/// Processes that are forked from here on do not have this memory. Does nothing where the kernel cannot.
+void keep_from_children(void* address, std::size_t size_bytes) noexcept;
 
 /// Makes mapped memory unwritable.
 void protect_read_only(void* address, std::size_t size_bytes);
