@@ -19,6 +19,7 @@
 #include "deferred_map/arena/arena.hpp"
 #include "deferred_map/arena/arena_allocator.hpp"
 #include "deferred_map/deferred_map.hpp"
+#include "deferred_map/maps/one_thread.hpp"
 #include "deferred_map/maps/recovery_report.hpp"
 #include "deferred_map/schema.hpp"
 
@@ -77,7 +78,12 @@ struct arena_holder {
 /// Errors: dm::error (a std::system_error) from whatever touches the file: opening, closing, growing. A map
 /// whose disk is full throws errc::full from the insert that needed room, and is whole and usable.
 ///
-/// Threads: as deferred_map.
+/// Threads: one at a time, as deferred_map. In builds with assertions two threads that are caught in changing calls of one
+/// map at once abort the program with a sentence that says so (maps/one_thread.hpp).
+///
+/// Forks: the map stays with the process that opened it. A child that is forked while it is open may close or destroy its
+/// copy, which touches nothing; where it was open for writing, the child has no such memory, and any other use is a
+/// segmentation fault (in builds with assertions a change aborts with a sentence). A child may use what is open read-only.
 template <class T, class Key = key>
 class mapped_map : private detail::arena_holder, private deferred_map<T, Key, arena_allocator<T>> {
   static_assert((require_storable<T>(), true), "mapped_map<T>: T cannot be stored in a file, for the reason given");
@@ -99,7 +105,8 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   /// A map that is not open.
   mapped_map() noexcept = default;
 
-  /// A new file. It appears under its name only when it is complete; an existing one is never replaced.
+  /// A new file. It appears under its name only when it is complete; an existing one is never replaced, and where this
+  /// throws there is none.
   /// Errors: errc::exists, not_found (its directory), full, read_only, bad_options, or the system's.
   static mapped_map create(const std::filesystem::path& path, const options& how = {}) {
     return mapped_map(arena::create(path, arena_kind::mapped, detail::stored_type_of<T>(), how), how);
@@ -196,7 +203,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   const recovery_report& recovery() const noexcept { return recovery_; }
 
   /// Returns when everything done so far is on the disk. It may still be of use only until the machine stops:
-  /// without `close`, the file counts as left open. Errors: the system's.
+  /// without `close`, the file counts as left open. Errors: the system's, and errc::poisoned after a failed one.
   void flush() {
     require_writable();
     arena_->sync();
@@ -206,11 +213,12 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   }
 
   /// Gives back reserved slots (their handles are void), writes everything to the disk, marks the file as
-  /// closed and lets go of it. Closing what is not open does nothing. The map is not open afterwards, also
-  /// where this throws: then the file is not marked, and the next to open it recovers it.
+  /// closed and lets go of it. Closing what is not open does nothing. The map is not open afterwards, also where this
+  /// throws: the file then bears no mark that is not true, and the next to open it recovers it where it must.
+  /// Errors: the system's; errc::poisoned where an earlier write to the disk had failed.
   void close() {
     if (!is_open()) return;
-    if (writable_ && arena_->is_ours()) map::release_reserved();
+    if (writable_ && arena_->is_ours()) writable_map()->release_reserved();
     const std::unique_ptr<arena> closing = detach_arena();
     closing->close();
   }
@@ -252,45 +260,45 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
 
   // Changing: as deferred_map; on a map opened read-only errc::read_only, on one not open errc::bad_options --
 
-  handle_type allocate_handle() { return writable_map().allocate_handle(); }
-  T& insert(handle_type&& h, const T& value) { return writable_map().insert(std::move(h), value); }
+  handle_type allocate_handle() { return writable_map()->allocate_handle(); }
+  T& insert(handle_type&& h, const T& value) { return writable_map()->insert(std::move(h), value); }
   template <class... A>
   T& emplace(handle_type&& h, A&&... args) {
-    return writable_map().emplace(std::move(h), std::forward<A>(args)...);
+    return writable_map()->emplace(std::move(h), std::forward<A>(args)...);
   }
-  void release_handle(handle_type&& h) { writable_map().release_handle(std::move(h)); }
-  Key insert(const T& value) { return writable_map().insert(value); }
+  void release_handle(handle_type&& h) { writable_map()->release_handle(std::move(h)); }
+  Key insert(const T& value) { return writable_map()->insert(value); }
   template <class... A>
   Key emplace(A&&... args) {
-    return writable_map().emplace(std::forward<A>(args)...);
+    return writable_map()->emplace(std::forward<A>(args)...);
   }
   template <class F>
   Key insert_with_key(F make) {
-    return writable_map().insert_with_key(std::move(make));
+    return writable_map()->insert_with_key(std::move(make));
   }
-  std::optional<T> remove(Key k) { return writable_map().remove(k); }
-  bool erase(Key k) { return writable_map().erase(k); }
-  iterator erase(iterator position) { return writable_map().erase(position); }
-  std::optional<std::pair<T, handle_type>> detach(Key k) { return writable_map().detach(k); }
+  std::optional<T> remove(Key k) { return writable_map()->remove(k); }
+  bool erase(Key k) { return writable_map()->erase(k); }
+  iterator erase(iterator position) { return writable_map()->erase(position); }
+  std::optional<std::pair<T, handle_type>> detach(Key k) { return writable_map()->detach(k); }
   /// Element by element: a kill within leaves each value judged or not.
   template <class F>
   size_type retain(F keep) {
-    return writable_map().retain(std::move(keep));
+    return writable_map()->retain(std::move(keep));
   }
-  auto drain() { return writable_map().drain(); }
+  auto drain() { return writable_map()->drain(); }
   /// Element by element, as `retain`.
-  void clear() { writable_map().clear(); }
-  void reserve(size_type additional) { writable_map().reserve(additional); }
+  void clear() { writable_map()->clear(); }
+  void reserve(size_type additional) { writable_map()->reserve(additional); }
   /// Gives vacant slots at the end, and the file's blocks behind the last slot, back to the file system.
-  void shrink_to_fit() { writable_map().shrink_to_fit(); }
-  size_type release_reserved() { return writable_map().release_reserved(); }
+  void shrink_to_fit() { writable_map()->shrink_to_fit(); }
+  size_type release_reserved() { return writable_map()->release_reserved(); }
 
   /// Changes a value wholly or not at all: `change(T&)` works on a copy, which then takes the value's place
   /// in a way that a kill at any instruction leaves the old value or the new one. False where the key is
   /// stale, also if `change` made it so. If `change` throws, nothing has changed. Cost: two copies of T.
   template <class F>
   bool update(Key k, F change) {
-    require_writable();
+    [[maybe_unused]] const changing call = writable_map();
     const T* place = get(k);
     if (place == nullptr) return false;
     if constexpr (sizeof(T) <= 4096) {
@@ -328,9 +336,19 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
     if (!writable_) [[unlikely]]
       detail::refuse_writing(arena_.get());
   }
-  map& writable_map() {
+  /// The map, for the length of one call that changes it.
+  class changing {
+   public:
+    explicit changing(mapped_map& of) noexcept : map_(&of), call_(of.thread_mark_, *of.arena_) {}
+    map* operator->() const noexcept { return map_; }
+
+   private:
+    map* map_;
+    [[no_unique_address]] detail::writing_call call_;
+  };
+  changing writable_map() {
     require_writable();
-    return *this;
+    return changing(*this);
   }
 
   std::unique_ptr<arena> detach_arena() noexcept {
@@ -418,6 +436,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   }
 
   bool writable_ = false;
+  detail::thread_mark thread_mark_;
   recovery_report recovery_;
 };
 
