@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -11,9 +12,9 @@
 
 class temporary_directory {
  public:
-  temporary_directory() {
-    const char* base = std::getenv("TMPDIR");
-    std::string pattern = std::string(base != nullptr ? base : "/tmp") + "/deferred-map-test.XXXXXX";
+  temporary_directory() : temporary_directory(base()) {}
+  explicit temporary_directory(const std::string& base) {
+    std::string pattern = base + "/deferred-map-test.XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot make " + pattern);
     path_ = pattern;
   }
@@ -24,9 +25,20 @@ class temporary_directory {
     std::filesystem::remove_all(path_, ignored);
   }
 
+  /// A place whose files cost no disk, where there is one: for tests that make thousands of them.
+  static std::string in_memory() {
+    std::error_code ignored;
+    return std::filesystem::is_directory("/dev/shm", ignored) && ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : base();
+  }
+
   const std::filesystem::path& path() const noexcept { return path_; }
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
 
  private:
+  static std::string base() {
+    const char* chosen = std::getenv("TMPDIR");
+    return chosen != nullptr ? chosen : "/tmp";
+  }
+
   std::filesystem::path path_;
 };
