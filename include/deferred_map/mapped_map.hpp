@@ -288,7 +288,15 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
   auto drain() { return writable_map()->drain(); }
   /// Element by element, as `retain`.
   void clear() { writable_map()->clear(); }
-  void reserve(size_type additional) { writable_map()->reserve(additional); }
+  /// Real disk blocks for `additional` more values. Errors: errc::full, or the system's, and then nothing has changed.
+  void reserve(size_type additional) {
+    const changing call = writable_map();
+    // Past what any map can hold the file has the better answer.
+    const std::uint64_t vacant = arena_->control().vacant;
+    if (additional > vacant && additional - vacant > max_size() - slot_count())
+      arena_->expand(slot_count() + std::min<std::uint64_t>(additional - vacant, std::uint64_t{1} << 33));
+    call->reserve(additional);
+  }
   /// Gives vacant slots at the end, and the file's blocks behind the last slot, back to the file system.
   void shrink_to_fit() { writable_map()->shrink_to_fit(); }
   size_type release_reserved() { return writable_map()->release_reserved(); }

@@ -20,9 +20,9 @@ namespace {
 
 struct value {
   std::uint64_t number;
-  std::array<std::uint64_t, 6> more;
+  std::array<std::uint64_t, 30> more;  // a growth of 64 KiB is some 250 slots
 
-  friend bool operator==(const value&, const value&) = default;
+  friend bool operator==(const value& a, const value& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 };
 
 using map = dm::mapped_map<value>;
@@ -281,7 +281,7 @@ class story {
   }
 
   void grow() {
-    for (int i = 0; i < 1100; ++i) {
+    for (int i = 0; i < 270; ++i) {
       const value v = value_of(++last_number_);
       current_.emplace(m_.insert(v).bits(), v);
     }
