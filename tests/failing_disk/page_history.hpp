@@ -48,7 +48,7 @@ class page_history {
     std::size_t of_size = 0;
   };
 
-  /// All mixtures if there are at most `budget`; else the plainest ones and as many random ones.
+  /// All mixtures if there are at most `budget`; else as many random ones, and up to as many plain ones.
   std::vector<mixture> mixtures(std::size_t budget, std::mt19937_64& random) const {
     std::size_t count = sizes_.size();
     for (const auto& page : versions_) count = std::min(count * page.size(), std::size_t{1} << 40);
@@ -65,7 +65,9 @@ class page_history {
       return all;
     }
     // Everything new but one page, nothing new but one page, ...
-    for (std::size_t odd = 0; odd < versions_.size(); ++odd) {
+    const std::size_t start = random() % versions_.size();
+    for (std::size_t i = 0; i < versions_.size() && all.size() < budget; ++i) {
+      const std::size_t odd = (start + i) % versions_.size();
       if (versions_[odd].size() == 1) continue;
       std::size_t at = 0;
       all.push_back(chosen([&](std::size_t choices) { return at++ == odd ? 0 : choices - 1; }));
@@ -73,7 +75,7 @@ class page_history {
       all.push_back(chosen([&](std::size_t choices) { return at++ == odd ? choices - 1 : 0; }));
     }
     // ... and, with a leaning to one side or none, whatever comes.
-    while (all.size() < budget) {
+    for (std::size_t i = 0; i < budget; ++i) {
       const std::uint64_t leaning = random() % 5;
       all.push_back(chosen([&](std::size_t choices) -> std::size_t {
         if (leaning == 1 && random() % 4 != 0) return 0;
