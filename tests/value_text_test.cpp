@@ -289,3 +289,27 @@ TEST_CASE("a visitor meets the parts of a value in order", "[value_text]") {
         "{name='libc6' size=u13 kind=package/1 installed=b1 first=k3 "
         "legs=[2 {from=u1 field_1=[2 u2 u3 ]}{from=u4 field_1=[2 u5 u6 ]}]raw=x4 tags=[2 'a' 'bcde' ]}");
 }
+
+// A file of a megabyte could make a line of 64 GiB, and the inspection run out of memory.
+TEST_CASE("long names in a long array make a line that is cut off") {
+  dm::schema schema;
+  schema.fields.resize(2);
+  dm::schema_field& list = schema.fields[0];
+  list.type_name = "list";
+  list.kind = dm::field_kind::structure;
+  list.size_bytes = 1;
+  list.count = 65'536;
+  list.is_array = true;
+  dm::schema_field& member = schema.fields[1];
+  member.name = std::string(1'000'000, 'n');
+  member.type_name = "u8";
+  member.kind = dm::field_kind::u8;
+  member.size_bytes = 1;
+  member.depth = 1;
+  REQUIRE_FALSE(dm::first_fault(schema, 65'536));
+  const std::vector<std::byte> value(65'536);
+  const std::string line = dm::to_text(schema, value);
+  CHECK(line.size() > 16 << 20);
+  CHECK(line.size() < 20 << 20);
+  CHECK(line.ends_with("}] ..."));
+}

@@ -112,10 +112,47 @@ struct arena::state {
   std::string last_owner_program;
   std::uint32_t opened_by_pid = posix::process_id();
   bool unused_yet = false;  // made by `create`, and `begin_use` has not returned
+  std::uint64_t slots_found = 0;                     // by salvage: up to the last that has a version
+  std::uint64_t capacity_found = ~std::uint64_t{0};  // what of the capacity there is to be kept
   union {
     bip::mapped_region region;  // destroyed by hand
   };
   std::byte* base = nullptr;
+
+  /// Bytes that the first `slots` slots, and what lies before the index, should have and are holes.
+  std::uint64_t missing_bytes(std::uint64_t slots) const {
+    const std::uint64_t wanted = header.index_offset + slots * header.slot_stride_bytes;
+    const std::uint64_t there = file.allocated_bytes();
+    return wanted > there ? wanted - there : 0;
+  }
+  /// Whether so much may be filled in without asking: a few bytes of a file can say that they are terabytes.
+  bool may_fill_for(std::uint64_t slots) const {
+    const std::uint64_t missing = missing_bytes(slots);
+    const std::uint64_t there = file.allocated_bytes();
+    if (missing <= std::max(there, growth_bytes_max)) return true;
+    // File systems that compress have fewer blocks than data.
+    const std::uint64_t data = file.data_bytes();
+    return missing + there <= data || missing + there - data <= std::max(data, growth_bytes_max);
+  }
+  /// How many slots there are if the versions alone are asked: up to the last that is not zero. Requires: mapped.
+  std::uint64_t slots_with_versions(std::uint64_t slots_in_file) const {
+    const std::uint64_t stride = header.slot_stride_bytes;
+    const std::uint64_t end = header.slots_offset + slots_in_file * stride;
+    std::uint64_t used = 0;
+    // Holes have no versions, and a file may have terabytes of them.
+    for (std::uint64_t data = file.next_data(header.slots_offset); data < end;) {
+      const std::uint64_t hole = std::min(std::max(file.next_hole(data), data + 1), end);
+      const std::uint64_t first = (data - header.slots_offset) / stride;
+      for (std::uint64_t slot = (hole - header.slots_offset + stride - 1) / stride; slot > std::max(first, used);
+           --slot) {
+        std::uint32_t word = 0;
+        std::memcpy(&word, base + header.slots_offset + (slot - 1) * stride + header.version_offset, sizeof word);
+        if (word != 0) used = slot;
+      }
+      data = hole < end ? file.next_data(hole) : end;
+    }
+    return used;
+  }
 
   void map(bip::mode_t mode, std::uint64_t size_bytes) {
     try {
@@ -316,28 +353,47 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
     require_no_fault(check_control(s.header, control, file_size), path);
   }
 
+  const std::uint64_t size_max = s.header.file_size_for(s.header.slots_max);
   if (access == arena_access::read_write)
-    s.map(bip::read_write, s.header.file_size_for(s.header.slots_max));
+    s.map(bip::read_write, size_max);
   else if (s.found == left_as::closed)
-    s.map(bip::read_only, file_size);
+    s.map(bip::read_only, std::min(file_size, size_max));
   else
-    s.map(bip::copy_on_write, file_size);  // recovery works on a private copy of the pages it touches
+    s.map(bip::copy_on_write,
+          std::min(file_size, size_max));  // recovery works on a private copy of the pages it touches
+
+  std::uint64_t slots = control.slot_count;
+  s.capacity_found = control.capacity;
+  if (s.found == left_as::machine_stopped) {
+    s.capacity_found = std::min((file_size - s.header.slots_offset) / s.header.slot_stride_bytes, s.header.slots_max);
+    slots = s.slots_found = s.slots_with_versions(s.capacity_found);
+  }
+  if (!s.may_fill_for(slots))
+    throw error(errc::damaged, path,
+                "this arena is damaged: most of its " + std::to_string(slots) +
+                    " slots are holes without disk blocks (" + std::to_string(s.missing_bytes(slots)) +
+                    " bytes of them). Nothing was changed. Restore a copy, or, if it is a copy that left out zeros, "
+                    "copy it again with them (cp --sparse=never)");
+  if (!s.may_fill_for(s.capacity_found)) s.capacity_found = slots;
 
   std::unique_ptr<arena> opened(new arena(std::move(opening)));
-  if (access == arena_access::read_write && s.found != left_as::machine_stopped) {
+  if (access == arena_access::read_write) {
     // A copy made by tools that leave out runs of zeros has holes, where a store on a full disk would be SIGBUS. Where
     // there are blocks already this costs microseconds. It is not begun where it cannot end.
-    const std::uint64_t wanted =
-        s.header.index_offset + (s.header.file_size_for(control.capacity) - s.header.slots_offset);
-    const std::uint64_t there = s.file.allocated_bytes();
-    if (wanted > there && wanted - there > s.file.available_bytes())
+    if (const std::uint64_t missing = s.missing_bytes(s.capacity_found);
+        missing != 0 && missing > s.file.available_bytes())
       throw error(
           errc::full, path,
-          "this arena has holes where its " + std::to_string(control.capacity) +
+          "this arena has holes where its " + std::to_string(s.capacity_found) +
               " slots should have disk blocks, as copies have that leave out zeros, and the disk has no room for "
               "them. Nothing was changed. Make room, or open it with open_read_only");
     s.file.allocate(0, s.header.index_offset);
-    opened->allocate_for(0, control.capacity);
+    opened->allocate_index(0, 0, s.capacity_found);
+    // The summaries are rebuilt as far as the control block says that there is room, before `begin_use` has put it right.
+    if (s.found != left_as::machine_stopped) opened->allocate_index(1, 0, control.capacity);
+    // Not to the end of the last page: a file that is refused after this has the size it had.
+    const std::uint64_t end = std::min(s.header.file_size_for(s.capacity_found), file_size);
+    s.file.allocate(s.header.slots_offset, end - s.header.slots_offset);
   }
   return opened;
 }
@@ -360,6 +416,9 @@ void arena::begin_use() {
   c.synced = 0;
   order_stores();
   sync_marks();
+  // Where there were no blocks for all of it. The marks vouched for it, so it goes after them.
+  if (c.capacity > state_->capacity_found) c.capacity = static_cast<std::uint32_t>(state_->capacity_found);
+  order_stores();
   state_->unused_yet = false;
 }
 
@@ -378,20 +437,28 @@ void arena::sync_marks() {
 void arena::allocate_for(std::uint64_t slots_before, std::uint64_t slots) {
   if (slots == 0) return;
   const arena_header& header = state_->header;
+  allocate_index(0, slots_before, slots);
+  const std::uint64_t from = page_floor(header.slots_offset + slots_before * header.slot_stride_bytes);
+  state_->file.allocate(from, header.file_size_for(slots) - from);
+}
+
+/// The same for the index alone, from `first_level` on.
+void arena::allocate_index(std::uint32_t first_level, std::uint64_t slots_before, std::uint64_t slots) {
+  if (slots == 0) return;
+  const arena_header& header = state_->header;
   const index_levels levels(header.slots_max);
   std::uint64_t before = slots_before;
   std::uint64_t after = slots;
   for (std::uint32_t level = 0; level < levels.levels; ++level) {
     before = (before + 63) / 64;  // words of this level
     after = std::max<std::uint64_t>((after + 63) / 64, 1);
+    if (level < first_level) continue;
     const std::uint64_t from = header.index_offset + (levels.offset[level] + before) * sizeof(std::uint64_t);
     const std::uint64_t to = header.index_offset + (levels.offset[level] + after) * sizeof(std::uint64_t);
     // The page in which the words so far end has its block, unless there were none.
     const std::uint64_t begin = before == 0 ? page_floor(from) : page_ceil(from);
     if (begin < to) state_->file.allocate(begin, page_ceil(to) - begin);
   }
-  const std::uint64_t from = page_floor(header.slots_offset + slots_before * header.slot_stride_bytes);
-  state_->file.allocate(from, header.file_size_for(slots) - from);
 }
 
 void arena::expand(std::uint64_t slots) {
@@ -448,23 +515,9 @@ void arena::truncate(std::uint64_t slots) {
 
 void arena::salvage_bounds() {
   control_block& c = control();
-  const arena_header& header = state_->header;
-  const std::uint64_t in_file = (state_->file.size_bytes() - header.slots_offset) / header.slot_stride_bytes;
-  const std::uint64_t capacity = std::min(in_file, header.slots_max);
-  if (writable()) {
-    state_->file.allocate(0, header.index_offset);
-    allocate_for(0, capacity);
-  }
   // The count may be older than the slots: what has a version was used.
-  std::uint64_t used = capacity;
-  const auto version_of = [&](std::uint64_t slot) {
-    std::uint32_t word = 0;
-    std::memcpy(&word, slots() + slot * header.slot_stride_bytes + header.version_offset, sizeof word);
-    return word;
-  };
-  while (used > 0 && version_of(used - 1) == 0) --used;
-  c.capacity = static_cast<std::uint32_t>(capacity);
-  c.slot_count = static_cast<std::uint32_t>(used);
+  c.capacity = static_cast<std::uint32_t>(state_->capacity_found);
+  c.slot_count = static_cast<std::uint32_t>(state_->slots_found);
   c.generation_floor = std::min(c.generation_floor, (1u << 30) - 2);
 }
 

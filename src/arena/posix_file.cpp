@@ -202,6 +202,30 @@ std::uint64_t file::allocated_bytes() const {
   return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_blocks) * 512;  // st_blocks counts 512 bytes
 }
 
+std::uint64_t file::next_data(std::uint64_t offset) const {
+  const auto from = static_cast<off_t>(offset);
+  const off_t data = ::lseek(descriptor_, from, SEEK_DATA);
+  if (data >= 0) return static_cast<std::uint64_t>(data);
+  // Either there is no more data, and then a hole begins right here, or the file system does not tell.
+  return ::lseek(descriptor_, from, SEEK_HOLE) == from ? size_bytes() : offset;
+}
+
+std::uint64_t file::next_hole(std::uint64_t offset) const {
+  const off_t hole = ::lseek(descriptor_, static_cast<off_t>(offset), SEEK_HOLE);
+  return hole >= 0 ? static_cast<std::uint64_t>(hole) : size_bytes();
+}
+
+std::uint64_t file::data_bytes() const {
+  const std::uint64_t size = size_bytes();
+  std::uint64_t total = 0;
+  for (std::uint64_t at = next_data(0); at < size;) {
+    const std::uint64_t end = std::max(next_hole(at), at + 1);  // ends, whatever the file system says
+    total += end - at;
+    at = end < size ? next_data(end) : size;
+  }
+  return total;
+}
+
 std::uint64_t file::available_bytes() const {
   struct statvfs status {};
   if (::fstatvfs(descriptor_, &status) != 0) fail(errno, "asking for the free space");

@@ -47,6 +47,12 @@ class file {
   std::uint64_t size_bytes() const;
   /// Bytes that have real blocks.
   std::uint64_t allocated_bytes() const;
+  /// Bytes that may hold anything but zeros: all that lies between holes. Cost: a call for each hole.
+  std::uint64_t data_bytes() const;
+  /// The first offset from `offset` on that may hold anything but zeros; the size where there is none.
+  std::uint64_t next_data(std::uint64_t offset) const;
+  /// The first offset from `offset` on that is in a hole; the size where there is none.
+  std::uint64_t next_hole(std::uint64_t offset) const;
   /// Whether the name still leads to this file: it may have been removed or replaced while it was being opened.
   bool name_leads_here() const noexcept;
 

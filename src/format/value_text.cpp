@@ -9,6 +9,7 @@ namespace dm {
 namespace {
 
 constexpr std::size_t shown_bytes_max = 32;
+constexpr std::size_t line_bytes_max = std::size_t{16} << 20;
 
 // Walks the schema's tree over the bytes of one value. Trusts the schema for nothing that it reads by: every
 // read is checked against the bytes there are, so that a schema that was never validated shows nonsense and no more.
@@ -31,7 +32,7 @@ class walk {
       element(index, end, begin, shift);
     } else {
       visitor_.begin_array(field);
-      for (std::uint64_t i = 0; i < field.count; ++i) {
+      for (std::uint64_t i = 0; i < field.count && !visitor_.is_full(); ++i) {
         const std::uint64_t skipped = i * field.size_bytes;
         if (field.size_bytes == 0 || !available(begin + skipped, field.size_bytes)) {
           visitor_.missing(field);
@@ -51,7 +52,7 @@ class walk {
       case field_kind::structure: {
         visitor_.begin_struct(field);
         std::size_t position = 0;
-        for (std::size_t child = index + 1; child < end; ++position) {
+        for (std::size_t child = index + 1; child < end && !visitor_.is_full(); ++position) {
           visitor_.member(display_name(schema_.fields[child], position));
           child = this->field(child, shift);
         }
@@ -240,6 +241,7 @@ class text_writer final : public value_visitor {
   }
 
   void missing(const schema_field&) override { append("?"); }
+  bool is_full() const override { return out_.size() > line_bytes_max; }
 
  private:
   void separate() {
@@ -280,7 +282,9 @@ std::string to_text(const schema& schema, std::span<const std::byte> value) {
   if (schema.fields.empty()) return "?";
   text_writer writer;
   visit_value(schema, value, writer);
+  const bool is_cut_off = writer.is_full();
   std::string line = writer.take();
+  if (is_cut_off) line += " ...";
   const std::uint64_t expected = schema.fields[0].extent_bytes();
   if (value.size() < expected) {
     line += " (only " + std::to_string(value.size()) + " of " + std::to_string(expected) + " bytes)";

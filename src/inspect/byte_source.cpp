@@ -37,13 +37,7 @@ class file_source final : public byte_source {
   std::uint64_t size_bytes() const override { return file_.size_bytes(); }
   std::uint64_t allocated_bytes() const override { return file_.allocated_bytes(); }
 
-  std::uint64_t next_data(std::uint64_t offset) const override {
-    const auto from = static_cast<off_t>(offset);
-    const off_t data = ::lseek(file_.descriptor(), from, SEEK_DATA);
-    if (data >= 0) return static_cast<std::uint64_t>(data);
-    // Either there is no more data, and then a hole begins right here, or the file system does not tell.
-    return ::lseek(file_.descriptor(), from, SEEK_HOLE) == from ? size_bytes() : offset;
-  }
+  std::uint64_t next_data(std::uint64_t offset) const override { return file_.next_data(offset); }
 
   lock_state locks() const override {
     lock_state found;

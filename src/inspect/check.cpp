@@ -46,7 +46,8 @@ class slot_check {
     slots();
     counts();
     leftover_slots();
-    if (has_index_) summaries();
+    // Not for slots that the file does not have, by its end or by its holes: those alone can be four billion.
+    if (has_index_ && !has_holes_ && arena_.slot_count() == control_.slot_count) summaries();
     for (const byte_range& range : unreadable_)
       found_.add("unreadable", severity::error, range.offset, std::nullopt,
                  [&] { return std::to_string(range.size_bytes) + " bytes cannot be read from the medium"; });
@@ -106,22 +107,52 @@ class slot_check {
 
   void slots() {
     index_words taken = level_words(0);
-    slot_scan scan(arena_, {}, slot_parts::versions);
-    std::uint64_t word = full_word;
-    while (const slot_view* slot = scan.next()) {
-      if (has_index_ && slot->index % 64 == 0) word = taken.at(slot->index / 64);
-      if (!slot->readable) continue;
-      ++report_.slots_examined;
-      one_slot(*slot, word >> (slot->index % 64) & 1, taken);
-    }
-    unreadable_.insert(unreadable_.end(), scan.unreadable().begin(), scan.unreadable().end());
+    const arena_header& layout = arena_.layout();
     const std::uint32_t count = arena_.slot_count();
+    const std::uint64_t at_once = std::max<std::uint64_t>((std::uint64_t{1} << 20) / layout.slot_stride_bytes, 1);
+    for (std::uint64_t first = 0; first < count;) {
+      // In a hole all versions are zero. There may be terabytes of that in a file of a few pages.
+      const std::uint64_t data = std::min(arena_.bytes().next_data(arena_.offset_of_slot(first)), arena_.size_bytes());
+      const std::uint64_t made =
+          data > arena_.offset_of_slot(first)
+              ? std::min<std::uint64_t>((data - layout.slots_offset) / layout.slot_stride_bytes, count)
+              : first;
+      if (made > first + 1) {
+        slots_never_made(first, made);
+        first = made;
+        continue;
+      }
+      const std::uint64_t until = std::min<std::uint64_t>(first + at_once, count);
+      slot_scan scan(arena_, first, until, slot_parts::versions);
+      while (const slot_view* slot = scan.next()) {
+        if (!slot->readable) continue;
+        ++report_.slots_examined;
+        const std::uint64_t word = has_index_ ? taken.at(slot->index / 64) : full_word;
+        one_slot(*slot, word >> (slot->index % 64) & 1, taken);
+      }
+      unreadable_.insert(unreadable_.end(), scan.unreadable().begin(), scan.unreadable().end());
+      first = until;
+    }
     if (has_index_ && count % 64 != 0 && count == control_.slot_count) {
       const std::uint64_t last = taken.at(count / 64);
       if (last >> (count % 64) != full_word >> (count % 64))
         found_.add("index-behind-last", between_, taken.offset_of(count / 64), std::nullopt,
                    [] { return std::string("the bitmap marks slots behind the last one vacant"); });
     }
+  }
+
+  void slots_never_made(std::uint64_t first, std::uint64_t end) {
+    has_holes_ = true;
+    const std::uint64_t count = end - first;
+    report_.slots_examined += count;
+    report_.vacant += count;
+    found_.add(
+        "slot-never-made", between_, arena_.offset_of_slot(first), static_cast<std::uint32_t>(first),
+        [&] {
+          return "this slot and those behind it, " + std::to_string(count) +
+                 " of them, count, and are a hole in the file: they were never given a generation";
+        },
+        count);
   }
 
   void one_slot(const slot_view& slot, bool is_taken, const index_words& taken) {
@@ -250,6 +281,7 @@ class slot_check {
   index_levels levels_;
   severity between_;
   bool has_index_;
+  bool has_holes_ = false;                                               // of slots that count
   std::array<std::uint32_t, vacancy_index::buffer_limit_max> buffer_{};  // sorted, those in range
   std::uint32_t buffer_count_ = 0;
   std::vector<byte_range> unreadable_;

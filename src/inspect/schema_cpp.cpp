@@ -1,6 +1,8 @@
 #include "deferred_map/inspect/schema_cpp.hpp"
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 
 #include "deferred_map/format/value_text.hpp"
 
@@ -72,11 +74,8 @@ class cpp_writer {
 
   /// The names of an enumeration, once for each type.
   void enumeration(const schema_field& field) {
-    if (field.kind != field_kind::enumeration || field.enumerators.empty()) return;
-    const auto is_first = [&](const schema_field& other) {
-      return other.kind == field_kind::enumeration && other.type_name == field.type_name;
-    };
-    if (&*std::find_if(schema_.fields.begin(), schema_.fields.end(), is_first) != &field) return;
+    if (field.kind != field_kind::enumeration || !enumerations_.insert(field.type_name).second) return;
+    if (field.enumerators.empty()) return;
     schema_field underlying = field;
     underlying.kind = field.underlying;
     line(0, "enum class " + escaped(field.type_name) + " : " + spelling(underlying) + " {", "");
@@ -130,6 +129,7 @@ class cpp_writer {
   }
 
   const dm::schema& schema_;
+  std::set<std::string_view> enumerations_;  // those that were written; a schema may have very many
   std::string out_;
 };
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <span>
+#include <string>
 
 namespace fuzz {
 
@@ -16,6 +17,12 @@ namespace fuzz {
 
 /// Stops the process, in every build, where `condition` is false.
 #define FUZZ_CHECK(condition) ((condition) ? void() : ::fuzz::stop(#condition, __FILE__, __LINE__))
+/// The same for a verdict in words: stops where there is one.
+#define FUZZ_CHECK_SOUND(map)                                                \
+  do {                                                                       \
+    if (const std::string fault = (map).verify(); !fault.empty())            \
+      ::fuzz::stop(("verify() says: " + fault).c_str(), __FILE__, __LINE__); \
+  } while (false)
 
 /// The bytes of an input, from the first to the last; behind the last all numbers are 0.
 class input {

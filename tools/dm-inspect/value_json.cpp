@@ -27,13 +27,20 @@ std::size_t code_point_length(std::string_view text) {
 
 class json_builder final : public dm::value_visitor {
  public:
-  json take() { return std::move(root_); }
+  json take() {
+    if (is_full()) return "more than can be shown";
+    return std::move(root_);
+  }
+  bool is_full() const override { return bytes_taken_ > bytes_taken_max; }
 
   void begin_struct(const dm::schema_field&) override { open(json::object()); }
   void end_struct(const dm::schema_field&) override { close(); }
   void begin_array(const dm::schema_field&) override { open(json::array()); }
   void end_array(const dm::schema_field&) override { close(); }
-  void member(std::string_view name) override { name_ = text_json(name); }
+  void member(std::string_view name) override {
+    name_ = text_json(name);
+    bytes_taken_ += name_.size();
+  }
 
   void boolean(const dm::schema_field&, std::uint8_t raw) override { add(raw > 1 ? json(raw) : json(raw == 1)); }
   void unsigned_integer(const dm::schema_field&, std::uint64_t number) override { add(number); }
@@ -86,6 +93,7 @@ class json_builder final : public dm::value_visitor {
     add(number);
   }
   void add(json value) {
+    bytes_taken_ += sizeof(json);
     if (levels_.empty()) {
       root_ = std::move(value);
     } else if (level& around = levels_.back(); around.value.is_array()) {
@@ -99,7 +107,11 @@ class json_builder final : public dm::value_visitor {
     name_.clear();
   }
 
+  // A schema may put a name of a megabyte before each byte of a value.
+  static constexpr std::size_t bytes_taken_max = std::size_t{512} << 20;
+
   json root_;
+  std::size_t bytes_taken_ = 0;
   std::string name_;
   std::vector<level> levels_;
 };

@@ -59,7 +59,9 @@ class arena {
 
   /// Opens an arena after checking everything it relies on. Nothing in the file is changed until `begin_use`.
   /// Errors: errc::not_found, not_an_arena, damaged, newer_format, wrong_kind, type_mismatch, in_use,
-  /// unclean_after_reboot (unless options.salvage), the system's.
+  /// unclean_after_reboot (unless options.salvage), full, the system's.
+  /// Blocks: fills holes, as copies have that leave out zeros, of at most 256 MiB or as much as the file has. Slots past
+  /// that are damage; room for more of them is given up.
   static std::unique_ptr<arena> open(const std::filesystem::path& path, arena_kind kind, const stored_type& type,
                                      const arena_options& options, arena_access access);
 
@@ -134,6 +136,7 @@ class arena {
   explicit arena(std::unique_ptr<state> state) noexcept;
   void allocate_for(std::uint64_t slots_before, std::uint64_t slots);
   void settle_on_disk();
+  void allocate_index(std::uint32_t first_level, std::uint64_t slots_before, std::uint64_t slots);
 
   std::unique_ptr<state> state_;
 };

@@ -94,7 +94,11 @@ class attached_slots {
   void append_vacant(std::uint32_t vacant_version) noexcept {
     const std::uint32_t index = control_->slot_count;
     slots_[index].version = vacant_version;
-    if (index % 64 == 0) index_[index / 64] = vacancy_index::full_word;
+    if (index % 64 == 0) {
+      index_[index / 64] = vacancy_index::full_word;
+      if (index % 4096 == 0) [[unlikely]]
+        this->index().begin_summaries(index);
+    }
     // From here until the operation's last store the counts do not add up, which is how opening after a crash
     // knows that something was under way.
     std::atomic_signal_fence(std::memory_order_seq_cst);

@@ -86,6 +86,17 @@ class vacancy_index {
   /// Marks the word in which the new slot `index` begins as taken whole. Requires: index % 64 == 0.
   void append_word(std::uint32_t index) noexcept { words_[index / 64] = full_word; }
 
+  /// Clears the summaries that the new slot `index` is the first of: `rebuild` did not come so far, and in a file they
+  /// may say anything. Requires: index % 4096 == 0.
+  [[gnu::noinline]] void begin_summaries(std::uint32_t index) noexcept {
+    const index_shape shape(capacity_);
+    std::uint64_t word = index / 64;
+    for (unsigned level = 1; level < shape.levels && word % 64 == 0; ++level) {
+      word /= 64;
+      words_[shape.offset[level] + word] = 0;
+    }
+  }
+
   /// Moves the vacant slots of one or more words, lowest first, from the bitmap to the empty buffer, so that
   /// `pop` gives them in ascending order. Returns false where the bitmap holds none, or where it is not sound
   /// (it names words that hold nothing or lie behind `slot_count`): then it needs rebuilding.

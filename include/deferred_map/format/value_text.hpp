@@ -41,6 +41,8 @@ class value_visitor {
   /// `name` is empty where the schema has none for the value.
   virtual void enumeration(const schema_field&, std::int64_t /*value*/, std::string_view /*name*/) {}
   virtual void bytes(const schema_field&, std::span<const std::byte>) {}
+  /// Asked before each element and member: whether enough was seen. What is left is then left out, and what was begun ended.
+  virtual bool is_full() const { return false; }
   /// The part is not in the bytes given. Comes once for an array that ends early, in place of the rest of it.
   virtual void missing(const schema_field&) {}
 };
@@ -55,7 +57,8 @@ void visit_value(const schema& schema, std::span<const std::byte> value, value_v
 /// Text is quoted and `escaped`. Keys are "index:generation", "null", or "bad key 0x..." for bits that are no
 /// key's. Enumerations are name and number, or the number alone. A bool that is neither 0 nor 1 is
 /// `true?(7)`. Bytes are hexadecimal, the first 32 of them. Parts beyond the end of `value` are `?`, and the
-/// line then ends with " (only 8 of 16 bytes)".
+/// line then ends with " (only 8 of 16 bytes)". A line of more than some 16 MiB is cut off, and ends with " ...": a name
+/// of a megabyte in an array of a megabyte would make a terabyte of text.
 std::string to_text(const schema& schema, std::span<const std::byte> value);
 
 /// `text` made safe for a terminal: quotes and backslashes get a backslash; control characters, invisible and

@@ -34,11 +34,11 @@ class finding_list {
   explicit finding_list(std::size_t listed_per_rule_max = 20) noexcept : listed_per_rule_max_(listed_per_rule_max) {}
 
   void add(finding found);
-  /// `make` gives the finding's text, and is called only where it will be listed.
+  /// `make` gives the finding's text, and is called only where it will be listed. `times`: one text for so many.
   template <class MakeText>
   void add(std::string_view rule, severity level, std::optional<std::uint64_t> byte_offset,
-           std::optional<std::uint32_t> slot, MakeText make) {
-    if (count(rule, level)) listed_.push_back({rule, level, byte_offset, slot, make()});
+           std::optional<std::uint32_t> slot, MakeText make, std::uint64_t times = 1) {
+    if (count(rule, level, times)) listed_.push_back({rule, level, byte_offset, slot, make()});
   }
   void append(const std::vector<finding>& findings) {
     for (const finding& found : findings) add(found);
@@ -52,9 +52,11 @@ class finding_list {
   std::uint64_t not_listed() const noexcept;
 
  private:
-  bool count(std::string_view rule, severity level) {
-    ++totals_[static_cast<std::size_t>(level)];
-    return ++by_rule_[rule] <= listed_per_rule_max_;
+  bool count(std::string_view rule, severity level, std::uint64_t times = 1) {
+    totals_[static_cast<std::size_t>(level)] += times;
+    std::uint64_t& so_far = by_rule_[rule];
+    so_far += times;
+    return so_far - times < listed_per_rule_max_;
   }
 
   std::size_t listed_per_rule_max_;
