@@ -276,3 +276,15 @@ TEST_CASE("summaries that recovery did not reach say nothing when there is room 
     CHECK(map.verify() == "");
   }
 }
+
+// Where there was no room for a slot, verify() did not look at the buffer.
+TEST_CASE("verify looks at the buffer of a map that has no room") {
+  arena_type arena(100);
+  CHECK(map_type({&arena}).verify() == "");
+  arena.control.buffer_count = 128;
+  CHECK(map_type({&arena}).verify() != "");
+  map_type map({&arena});
+  map.insert(1);
+  CHECK(map.verify() == "");
+  CHECK(map.size() == 1);
+}

@@ -265,7 +265,8 @@ std::string deferred_map<T, Key, A>::verify() const {
   const std::uint32_t vacant = control.slot_count - found.occupied_count - found.reserved_count - found.retired_count;
   if (storage_.vacant() != vacant) return "the count of vacant slots is wrong";
   if (control.generation_floor > version::last_generation) return "the generation floor is past the last generation";
-  if (storage_.capacity() == 0) return {};
+  if (storage_.capacity() == 0)  // then there is no index but the buffer
+    return control.buffer_count == 0 ? "" : "the vacancy buffer names a slot that does not exist";
   const char* fault = storage_.index_fault([this](std::uint32_t index) { return state(index) == slot_state::vacant; });
   return fault == nullptr ? std::string() : fault;
 }
