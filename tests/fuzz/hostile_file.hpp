@@ -272,7 +272,7 @@ class hostile_file {
 
   /// The file's bytes at `offset`, zeros between the parts.
   std::size_t read(std::uint64_t offset, std::span<std::byte> out) const noexcept {
-    if (offset >= size_bytes_) return 0;
+    if (offset >= size_bytes_ || out.empty()) return 0;
     out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_bytes_ - offset)));
     std::memset(out.data(), 0, out.size());
     for (const part& each : parts_) {
@@ -409,8 +409,8 @@ class hostile_file {
       constexpr std::uint64_t region_max = std::uint64_t{1} << 20;
       if (header_.control_offset >= sizeof header_ && header_.control_offset <= region_max) {
         std::vector<std::byte> region(static_cast<std::size_t>(header_.control_offset - sizeof header_));
-        std::memcpy(region.data(), head.data() + sizeof header_,
-                    std::min<std::size_t>(region.size(), head.size() - sizeof header_));
+        std::copy_n(head.begin() + sizeof header_, std::min<std::size_t>(region.size(), head.size() - sizeof header_),
+                    region.begin());
         dm::seal(header_, region);
       } else {
         header_.checksum = header_.computed_checksum();
