@@ -67,6 +67,13 @@ TEST_CASE("slots that are holes are damage, and take no blocks") {
     });
     const std::uint64_t blocks = blocks_of(path);
     for (int way = 0; way < 4; ++way) {
+      if (way == 1 && closed) {  // it takes nothing and passes over nothing
+        const map reading = map::open_read_only(path);
+        std::size_t met = 0;
+        for (const auto [key, value] : reading) met += value == key.index();
+        CHECK(met == 100);
+        continue;
+      }
       const auto error = error_of([&] {
         if (way == 0) map::open(path);
         if (way == 1) map::open_read_only(path);

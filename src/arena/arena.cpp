@@ -111,7 +111,7 @@ struct arena::state {
   std::uint32_t last_owner_pid = 0;
   std::string last_owner_program;
   std::uint32_t opened_by_pid = posix::process_id();
-  bool unused_yet = false;  // made by `create`, and `begin_use` has not returned
+  bool unused_yet = false;                           // made by `create`, and `begin_use` has not returned
   std::uint64_t slots_found = 0;                     // by salvage: up to the last that has a version
   std::uint64_t capacity_found = ~std::uint64_t{0};  // what of the capacity there is to be kept
   union {
@@ -368,7 +368,9 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
     s.capacity_found = std::min((file_size - s.header.slots_offset) / s.header.slot_stride_bytes, s.header.slots_max);
     slots = s.slots_found = s.slots_with_versions(s.capacity_found);
   }
-  if (!s.may_fill_for(slots))
+  // To read what was closed fills nothing and passes over nothing.
+  const bool only_looks = access == arena_access::read_only && s.found == left_as::closed && !options.verify;
+  if (!only_looks && !s.may_fill_for(slots))
     throw error(errc::damaged, path,
                 "this arena is damaged: most of its " + std::to_string(slots) +
                     " slots are holes without disk blocks (" + std::to_string(s.missing_bytes(slots)) +

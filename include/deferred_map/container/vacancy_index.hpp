@@ -188,6 +188,7 @@ class vacancy_index {
     const std::uint64_t words_used = (std::uint64_t{slot_count} + 63) / 64;
     if (slot_count % 64 != 0 && (words_[words_used - 1] >> (slot_count % 64)) != (full_word >> (slot_count % 64)))
       return "the bitmap marks slots behind the last one vacant";
+    if (slot_count == 0) return nullptr;  // the summaries are cleared when the first slot comes (`begin_summaries`)
     std::uint64_t words_below = words_used;
     for (unsigned level = 1; level < shape.levels; ++level) {
       for (std::uint64_t word = 0; word < words_below; ++word) {
