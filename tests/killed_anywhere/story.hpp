@@ -19,14 +19,6 @@ namespace killed {
 /// Everything, where the default is what is affordable in every run of the tests.
 inline bool exhaustive() { return std::getenv("DEFERRED_MAP_EXHAUSTIVE") != nullptr; }
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool sanitized = true;
-#elif defined(__has_feature)
-inline constexpr bool sanitized = __has_feature(address_sanitizer);
-#else
-inline constexpr bool sanitized = false;
-#endif
-
 /// What an operation finds and leaves when nobody is killed, and what it leaves at every instruction.
 template <class T>
 struct outcome {
