@@ -200,6 +200,13 @@ std::vector<operation<T>> operations() {
       {"update", 2, false, nothing, [=](p& it) { it.map.update(it.nth_live(1), [&](T& old) { old = value(); }); }},
       {"update with a handle out", 1, false, hold,
        [=](p& it) { it.map.update(it.nth_live(0), [&](T& old) { old = value(); }); }},
+      // The scratch area still names the slot, and holds what is not its value any more.
+      {"update again", 2, false,
+       [](p& it) {
+         it.map.update(it.nth_live(1), [&](T& old) { old = value_of<T>(1'000'001); });
+         it.map.at(it.nth_live(1)) = value_of<T>(1'000'002);
+       },
+       [=](p& it) { it.map.update(it.nth_live(1), [&](T& old) { old = value(); }); }},
       {"clear", 1, true, hold, [](p& it) { it.map.clear(); }},
       {"retain", 2, true, nothing, [](p& it) { it.map.retain([](dm::key key, T&) { return key.index() % 2 == 0; }); }},
       {"drain", 1, true, nothing,
@@ -213,6 +220,15 @@ std::vector<operation<T>> operations() {
       {"reserve", 0, false, nothing,
        [](p& it) { it.map.reserve(it.map.capacity() - it.map.size() + (it.map.capacity() < slots_max<T>())); }},
       {"shrink_to_fit", 0, false, hold, [](p& it) { it.map.shrink_to_fit(); }},
+      // Slots at the end that have had several lives: made again, they must not begin with the first.
+      {"shrink_to_fit, of used slots", 3, false,
+       [=](p& it) {
+         const dm::key last = it.map.key_at(static_cast<std::uint32_t>(it.map.slot_count() - 1));
+         if (it.map.erase(last)) it.tell(it.map.insert(value_of<T>(1'000'001)));
+         for (auto index = static_cast<std::uint32_t>(it.map.slot_count()); index-- > 2;)
+           it.map.erase(it.map.key_at(index));
+       },
+       [](p& it) { it.map.shrink_to_fit(); }},
       {"flush", 0, false, nothing, [](p& it) { it.map.flush(); }},
       {"close", 0, false, hold, [](p& it) { it.map.close(); }},
       {"open", 0, false, [](p& it) { it.map.close(); }, [](p& it) { it.map = dm::mapped_map<T>::open(it.path); }},
