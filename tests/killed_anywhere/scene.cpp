@@ -207,6 +207,10 @@ std::vector<operation<T>> operations() {
          it.map.at(it.nth_live(1)) = value_of<T>(1'000'002);
        },
        [=](p& it) { it.map.update(it.nth_live(1), [&](T& old) { old = value(); }); }},
+      // The control block still names another slot.
+      {"update of another value", 2, false,
+       [](p& it) { it.map.update(it.nth_live(0), [&](T& old) { old = value_of<T>(1'000'001); }); },
+       [=](p& it) { it.map.update(it.nth_live(1), [&](T& old) { old = value(); }); }},
       {"clear", 1, true, hold, [](p& it) { it.map.clear(); }},
       {"retain", 2, true, nothing, [](p& it) { it.map.retain([](dm::key key, T&) { return key.index() % 2 == 0; }); }},
       {"drain", 1, true, nothing,
