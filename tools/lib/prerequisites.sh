@@ -71,7 +71,7 @@ configure() {
   fi
 }
 
-# build DIRECTORY   Says nothing unless it fails.
+# build DIRECTORY [TARGET...]   Says nothing unless it fails.
 build() {
-  ninja -C "$1" >"$1.log" 2>&1 || { grep -v '^\[' "$1.log" >&2; echo "building $1 failed, see above" >&2; return 8; }
+  ninja -C "$@" >"$1.log" 2>&1 || { grep -v '^\[' "$1.log" >&2; echo "building $1 failed, see above" >&2; return 8; }
 }
