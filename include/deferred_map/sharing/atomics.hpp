@@ -1,0 +1,44 @@
+// The atomic operations that shared maps are made of, as a policy: the processor's here, a scheduler's in the tests
+// that enumerate interleavings.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace dm::sharing {
+
+/// std::atomic_ref, and nothing more. Loads work on memory that is mapped read-only.
+struct processor_atomics {
+  static std::uint64_t load(const std::uint64_t& word, std::memory_order order) noexcept {
+    return std::atomic_ref<std::uint64_t>(const_cast<std::uint64_t&>(word)).load(order);
+  }
+  static void store(std::uint64_t& word, std::uint64_t value, std::memory_order order) noexcept {
+    std::atomic_ref<std::uint64_t>(word).store(value, order);
+  }
+  static bool compare_exchange(std::uint64_t& word, std::uint64_t& expected, std::uint64_t desired,
+                               std::memory_order success, std::memory_order failure) noexcept {
+    return std::atomic_ref<std::uint64_t>(word).compare_exchange_strong(expected, desired, success, failure);
+  }
+  static std::uint64_t fetch_or(std::uint64_t& word, std::uint64_t bits, std::memory_order order) noexcept {
+    return std::atomic_ref<std::uint64_t>(word).fetch_or(bits, order);
+  }
+  static std::uint64_t fetch_and(std::uint64_t& word, std::uint64_t bits, std::memory_order order) noexcept {
+    return std::atomic_ref<std::uint64_t>(word).fetch_and(bits, order);
+  }
+  static void fence(std::memory_order order) noexcept { std::atomic_thread_fence(order); }
+  /// In a loop that waits for another process.
+  static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+  static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free, "shared maps need lock-free words of 64 bits");
+};
+
+}  // namespace dm::sharing

@@ -1,0 +1,69 @@
+// Where the parts of a shared arena lie in this process's memory, and what is in them.
+//
+// All of it is words of 64 bits (32 where said) that every process may change at any moment, accessed through the
+// atomics of a policy (atomics.hpp) and in no other way. Little-endian, zero where never used, no pointers.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "deferred_map/sharing/slot_word.hpp"
+
+namespace dm::sharing {
+
+/// One process's (more exactly: one open map's) entry in the table of attachments. 128 bytes.
+///
+/// Who is attached is not told by these bytes but by a lock that the kernel drops when its holder dies; they say how far
+/// taking an entry, or giving it back, has got, and for people who it was.
+struct attachment_record {
+  static constexpr std::uint32_t free = 0;      ///< nobody's, and no slot names it
+  static constexpr std::uint32_t attached = 1;  ///< somebody's; of a dead one until it has been reaped
+
+  std::uint32_t state = free;
+  std::uint32_t pid = 0;
+  std::int64_t attached_unix_ns = 0;
+  std::uint64_t process_start = 0;  ///< of the process, in clock ticks since boot (/proc/PID/stat)
+  char program[32] = {};            ///< its name, NUL-padded
+  std::uint64_t unused[9] = {};
+};
+static_assert(sizeof(attachment_record) == 128);
+
+/// The head of a lease's scratch area; the new value follows it, in whole words.
+struct lease_head {
+  std::uint64_t ticket = 0;   ///< how often it was leased
+  std::uint64_t target = 0;   ///< the slot's index
+  std::uint64_t changes = 0;  ///< what the slot's word had as its count of changes before
+  std::uint64_t unused = 0;
+};
+static_assert(sizeof(lease_head) == 32);
+
+/// Addresses in one process's mapping. `const` data of it may be mapped read-only.
+struct region {
+  std::byte* slots = nullptr;
+  std::size_t stride_bytes = 0;
+  std::size_t value_offset = 0;
+  std::size_t value_words = 0;         ///< a value's bytes, rounded up to whole words
+  std::uint64_t* taken = nullptr;      ///< level 0 of the vacancy index: a bit a slot, 1 = owned or occupied
+  std::uint64_t* hints = nullptr;      ///< level 1: a bit a word of `taken`, 1 = may have something vacant
+  std::uint64_t* slots_now = nullptr;  ///< slots that have memory; only ever grows
+  std::uint64_t slots_max = 0;
+  attachment_record* attachments = nullptr;  ///< attachments_max of them
+  std::byte* scratch = nullptr;              ///< leases_max areas
+  std::size_t scratch_stride_bytes = 0;
+
+  std::uint64_t& word(std::uint32_t index) const noexcept {
+    return *reinterpret_cast<std::uint64_t*>(slots + index * stride_bytes);
+  }
+  std::uint64_t* value(std::uint32_t index) const noexcept {
+    return reinterpret_cast<std::uint64_t*>(slots + index * stride_bytes + value_offset);
+  }
+  lease_head& lease(std::uint32_t number) const noexcept {
+    return *reinterpret_cast<lease_head*>(scratch + number * scratch_stride_bytes);
+  }
+  std::uint64_t* lease_value(std::uint32_t number) const noexcept {
+    return reinterpret_cast<std::uint64_t*>(scratch + number * scratch_stride_bytes + sizeof(lease_head));
+  }
+};
+
+}  // namespace dm::sharing
