@@ -1,12 +1,10 @@
 #include "deferred_map/arena/arena.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <boost/interprocess/mapped_region.hpp>
 #include <cstring>
-#include <vector>
 
-#include "deferred_map/format/index_layout.hpp"
+#include "arena_parts.hpp"
 #include "posix_file.hpp"
 
 namespace dm {
@@ -15,74 +13,6 @@ namespace {
 namespace bip = boost::interprocess;
 
 constexpr std::uint64_t address_space_default = std::uint64_t{64} << 30;
-constexpr std::uint64_t growth_bytes_min = std::uint64_t{64} << 10;
-constexpr std::uint64_t growth_bytes_max = std::uint64_t{256} << 20;
-
-constexpr std::uint64_t page_floor(std::uint64_t bytes) noexcept { return bytes / arena_page_bytes * arena_page_bytes; }
-constexpr std::uint64_t page_ceil(std::uint64_t bytes) noexcept { return page_floor(bytes + arena_page_bytes - 1); }
-
-/// What boost::interprocess::mapped_region asks of a thing to be mapped. Ours, so that how the file is
-/// opened, locked and grown stays with us.
-class mappable {
- public:
-  explicit mappable(int descriptor) noexcept : descriptor_(descriptor) {}
-  bip::mapping_handle_t get_mapping_handle() const noexcept { return {descriptor_, false}; }
-  bip::mode_t get_mode() const noexcept { return bip::read_write; }
-
- private:
-  int descriptor_;
-};
-
-/// Keeps the compiler from moving stores across; a killed process leaves its stores in program order.
-void order_stores() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
-
-void require(bool met, const std::filesystem::path& path, const std::string& otherwise) {
-  if (!met) throw error(errc::bad_options, path, otherwise);
-}
-
-void require_no_fault(const std::optional<fault>& found, const std::filesystem::path& path) {
-  if (found) throw error(found->code, path, found->message);
-}
-
-void check_type(const arena_header& header, std::span<const std::byte> schema_bytes, arena_kind kind,
-                const stored_type& type, const std::filesystem::path& path) {
-  if (header.kind != static_cast<std::uint32_t>(kind))
-    throw error(errc::wrong_kind, path,
-                std::string("this arena was made by ") + to_string(static_cast<arena_kind>(header.kind)) +
-                    " and cannot be opened by " + to_string(kind) + ". Open it with what made it");
-  const schema_result found = decode(schema_bytes, header.value_size_bytes);
-  if (!found)
-    throw error(errc::damaged, path,
-                "this arena is damaged: its schema cannot be read (" + found.reason +
-                    "). Nothing was changed. Restore a copy, or look at what is left with dm-inspect check");
-  if (const auto difference = first_difference(*found.value, type.description))
-    throw error(errc::type_mismatch, path,
-                "this arena holds another type than the program asks for: " + *difference +
-                    ". Nothing was changed. Open it with the type it was made with, or migrate it (dm::migrate)");
-  if (header.schema_version != type.schema_version)
-    throw error(errc::type_mismatch, path,
-                "this arena holds schema version " + std::to_string(header.schema_version) + " of '" +
-                    header.type_name.data() + "', the program has version " + std::to_string(type.schema_version) +
-                    ". Open it with the version it was made with, or migrate it (dm::migrate)");
-  const slot_layout& slot = type.slot;
-  if (header.slot_stride_bytes != slot.stride_bytes || header.value_offset != slot.value_offset ||
-      header.value_size_bytes != slot.value_size_bytes || header.value_align_bytes != slot.value_align_bytes)
-    throw error(errc::type_mismatch, path,
-                "this arena's slots have " + std::to_string(header.slot_stride_bytes) + " bytes with a value of " +
-                    std::to_string(header.value_size_bytes) + " aligned to " +
-                    std::to_string(header.value_align_bytes) + ", the program's have " +
-                    std::to_string(slot.stride_bytes) + ", " + std::to_string(slot.value_size_bytes) + " and " +
-                    std::to_string(slot.value_align_bytes) +
-                    ". Open it with the type it was made with, or migrate it (dm::migrate)");
-}
-
-left_as how_it_was_left(const control_block& control) {
-  // After another start of the machine only what was synced counts; within one, what was closed.
-  if (control.boot_id != posix::boot_id())
-    return control.synced != 0 && control.synced == control.checksum() ? left_as::closed : left_as::machine_stopped;
-  if (control.recovering == recovering_salvage) return left_as::machine_stopped;
-  return control.closed != 0 ? left_as::closed : left_as::killed;
-}
 
 [[noreturn]] void refuse_after_failure(const std::filesystem::path& path) {
   throw error(errc::poisoned, path,
@@ -119,20 +49,9 @@ struct arena::state {
   };
   std::byte* base = nullptr;
 
-  /// Bytes that the first `slots` slots, and what lies before the index, should have and are holes.
-  std::uint64_t missing_bytes(std::uint64_t slots) const {
-    const std::uint64_t wanted = header.index_offset + slots * header.slot_stride_bytes;
-    const std::uint64_t there = file.allocated_bytes();
-    return wanted > there ? wanted - there : 0;
-  }
-  /// Whether so much may be filled in without asking: a few bytes of a file can say that they are terabytes.
-  bool may_fill_for(std::uint64_t slots) const {
-    const std::uint64_t missing = missing_bytes(slots);
-    const std::uint64_t there = file.allocated_bytes();
-    if (missing <= std::max(there, growth_bytes_max)) return true;
-    // File systems that compress have fewer blocks than data.
-    const std::uint64_t data = file.data_bytes();
-    return missing + there <= data || missing + there - data <= std::max(data, growth_bytes_max);
+  /// Bytes that are to have blocks for the first `slots` slots: these, and what lies before the index.
+  std::uint64_t wanted_bytes(std::uint64_t slots) const {
+    return header.index_offset + slots * header.slot_stride_bytes;
   }
   /// How many slots there are if the versions alone are asked: up to the last that is not zero. Requires: mapped.
   std::uint64_t slots_with_versions(std::uint64_t slots_in_file) const {
@@ -212,48 +131,26 @@ std::unique_ptr<arena> arena::create(const std::filesystem::path& path, arena_ki
 
 std::unique_ptr<arena> arena::create_unnamed(const std::filesystem::path& path, arena_kind kind,
                                              const stored_type& type, const arena_options& options) {
-  require(!path.empty(), path, "an arena needs a path");
-  require(options.max_slots <= 0xffff'ffffu, path, "max_slots is at most 2^32 - 1, a key has 32 bits for the slot");
-  require((options.permissions & ~0777u) == 0, path, "permissions are an access mode such as 0600");
-  const std::uint64_t slots_max = options.max_slots != 0 ? options.max_slots : default_slots_max(type.slot);
-  require(options.reserve_slots <= slots_max, path,
-          "reserve_slots is " + std::to_string(options.reserve_slots) + ", but there can be at most " +
-              std::to_string(slots_max) + " slots (max_slots)");
-
-  // What `open` would refuse is not made.
-  const auto unsound = first_fault(type.description, type.slot.value_size_bytes);
-  require(!unsound, path, "this type cannot be described in a file: " + unsound.value_or(""));
-  const std::vector<std::byte> encoded = encode(type.description);
   auto made = std::make_unique<state>();
   made->options = options;
-  made->header =
-      make_header(kind, type.slot, slots_max, type.description.fields.front().type_name, type.schema_version, encoded);
-  arena_header& header = made->header;
-  std::vector<std::byte> head(header.control_offset);
-  std::copy(encoded.begin(), encoded.end(), head.begin() + static_cast<std::ptrdiff_t>(header.schema_offset));
-  posix::random_bytes(header.uuid);
-  header.uuid[6] = static_cast<std::uint8_t>((header.uuid[6] & 0x0f) | 0x40);
-  header.uuid[8] = static_cast<std::uint8_t>((header.uuid[8] & 0x3f) | 0x80);
-  header.created_unix_ns = posix::now_unix_ns();
-  seal(header, std::span(head).subspan(sizeof(arena_header)));
-  std::memcpy(head.data(), &header, sizeof header);
-  const auto impossible = check_header(std::span(head).first(sizeof header));
-  require(!impossible, path, "an arena cannot hold this type: " + (impossible ? impossible->message : ""));
+  const arena_head made_head = head_of_new_arena(path, kind, type, options);
+  made->header = made_head.header;
+  const arena_header& header = made->header;
 
   made->file = posix::file::create_unnamed(path, options.permissions);
   // Locked before it has a name: nobody else can have it open before us.
   if (!made->file.try_lock(posix::lock_mode::exclusive))
     throw error(errc::in_use, path, "a file that was just made is locked already");
   made->file.allocate(0, header.index_offset);
-  made->file.write_all(0, head);
+  made->file.write_all(0, made_head.bytes);
   const control_block empty;
   made->file.write_all(header.control_offset, std::as_bytes(std::span(&empty, 1)));
   made->file.set_size(header.slots_offset);
-  made->map(bip::read_write, header.file_size_for(slots_max));
+  made->map(bip::read_write, header.file_size_for(header.slots_max));
 
   std::unique_ptr<arena> opened(new arena(std::move(made)));
   if (options.reserve_slots != 0) {
-    opened->allocate_for(0, options.reserve_slots);
+    allocate_slots(opened->state_->file, header, 0, options.reserve_slots);
     opened->control().capacity = static_cast<std::uint32_t>(options.reserve_slots);
   }
   return opened;
@@ -307,14 +204,7 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
 
   // The header never changes, so it can be looked at before the lock is had, and a file that is no arena is
   // not even locked.
-  std::array<std::byte, sizeof(arena_header)> head{};
-  const std::size_t head_size = s.file.read_some(0, head);
-  require_no_fault(check_header(std::span(head).first(head_size)), path);
-  std::memcpy(&s.header, head.data(), sizeof s.header);
-  std::vector<std::byte> schema_region(std::min(s.header.control_offset, s.file.size_bytes()) - sizeof(arena_header));
-  schema_region.resize(s.file.read_some(sizeof(arena_header), schema_region));
-  require_no_fault(check_schema_region(s.header, schema_region), path);
-  check_type(s.header, std::span(schema_region).first(s.header.schema_size_bytes), kind, type, path);
+  s.header = read_and_check_head(s.file, kind, type);
 
   if (!s.file.try_lock(alone ? posix::lock_mode::exclusive : posix::lock_mode::shared)) {
     const std::string holders = posix::lock_holders(s.file);
@@ -370,29 +260,24 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   }
   // To read what was closed fills nothing and passes over nothing.
   const bool only_looks = access == arena_access::read_only && s.found == left_as::closed && !options.verify;
-  if (!only_looks && !s.may_fill_for(slots))
+  if (!only_looks && !may_be_filled(s.file, s.wanted_bytes(slots)))
     throw error(errc::damaged, path,
                 "this arena is damaged: most of its " + std::to_string(slots) +
-                    " slots are holes without disk blocks (" + std::to_string(s.missing_bytes(slots)) +
+                    " slots are holes without disk blocks (" +
+                    std::to_string(missing_bytes(s.file, s.wanted_bytes(slots))) +
                     " bytes of them). Nothing was changed. Restore a copy, or, if it is a copy that left out zeros, "
                     "copy it again with them (cp --sparse=never)");
-  if (!s.may_fill_for(s.capacity_found)) s.capacity_found = slots;
+  if (!may_be_filled(s.file, s.wanted_bytes(s.capacity_found))) s.capacity_found = slots;
 
   std::unique_ptr<arena> opened(new arena(std::move(opening)));
   if (access == arena_access::read_write) {
     // A copy made by tools that leave out runs of zeros has holes, where a store on a full disk would be SIGBUS. Where
     // there are blocks already this costs microseconds. It is not begun where it cannot end.
-    if (const std::uint64_t missing = s.missing_bytes(s.capacity_found);
-        missing != 0 && missing > s.file.available_bytes())
-      throw error(
-          errc::full, path,
-          "this arena has holes where its " + std::to_string(s.capacity_found) +
-              " slots should have disk blocks, as copies have that leave out zeros, and the disk has no room for "
-              "them. Nothing was changed. Make room, or open it with open_read_only");
+    require_room(s.file, s.wanted_bytes(s.capacity_found), s.capacity_found);
     s.file.allocate(0, s.header.index_offset);
-    opened->allocate_index(0, 0, s.capacity_found);
+    allocate_index(s.file, s.header, 0, 0, s.capacity_found);
     // The summaries are rebuilt as far as the control block says that there is room, before `begin_use` has put it right.
-    if (s.found != left_as::machine_stopped) opened->allocate_index(1, 0, control.capacity);
+    if (s.found != left_as::machine_stopped) allocate_index(s.file, s.header, 1, 0, control.capacity);
     // Not to the end of the last page: a file that is refused after this has the size it had.
     const std::uint64_t end = std::min(s.header.file_size_for(s.capacity_found), file_size);
     s.file.allocate(s.header.slots_offset, end - s.header.slots_offset);
@@ -435,34 +320,6 @@ void arena::sync_marks() {
   }
 }
 
-/// Real blocks for the slots [slots_before, slots) and the index words that stand for them.
-void arena::allocate_for(std::uint64_t slots_before, std::uint64_t slots) {
-  if (slots == 0) return;
-  const arena_header& header = state_->header;
-  allocate_index(0, slots_before, slots);
-  const std::uint64_t from = page_floor(header.slots_offset + slots_before * header.slot_stride_bytes);
-  state_->file.allocate(from, header.file_size_for(slots) - from);
-}
-
-/// The same for the index alone, from `first_level` on.
-void arena::allocate_index(std::uint32_t first_level, std::uint64_t slots_before, std::uint64_t slots) {
-  if (slots == 0) return;
-  const arena_header& header = state_->header;
-  const index_levels levels(header.slots_max);
-  std::uint64_t before = slots_before;
-  std::uint64_t after = slots;
-  for (std::uint32_t level = 0; level < levels.levels; ++level) {
-    before = (before + 63) / 64;  // words of this level
-    after = std::max<std::uint64_t>((after + 63) / 64, 1);
-    if (level < first_level) continue;
-    const std::uint64_t from = header.index_offset + (levels.offset[level] + before) * sizeof(std::uint64_t);
-    const std::uint64_t to = header.index_offset + (levels.offset[level] + after) * sizeof(std::uint64_t);
-    // The page in which the words so far end has its block, unless there were none.
-    const std::uint64_t begin = before == 0 ? page_floor(from) : page_ceil(from);
-    if (begin < to) state_->file.allocate(begin, page_ceil(to) - begin);
-  }
-}
-
 void arena::expand(std::uint64_t slots) {
   control_block& c = control();
   const arena_header& header = state_->header;
@@ -472,10 +329,7 @@ void arena::expand(std::uint64_t slots) {
                 "this arena holds at most " + std::to_string(header.slots_max) +
                     " slots, as fixed when it was made (max_slots), and " + std::to_string(slots) +
                     " were asked for. Remove values, or make a larger arena");
-  const std::uint64_t now_bytes = std::uint64_t{c.capacity} * header.slot_stride_bytes;
-  const std::uint64_t step = std::clamp(now_bytes / 4, growth_bytes_min, growth_bytes_max);
-  const std::uint64_t wanted =
-      std::min(std::max((now_bytes + step) / header.slot_stride_bytes, slots), header.slots_max);
+  const std::uint64_t wanted = slots_with_head_start(header, c.capacity, slots);
   const std::uint64_t size_before = state_->file.size_bytes();
   // The file system may have made the file longer before it gave up. Our capacity is what the control block says, but
   // the blocks belong to others. Where even that fails, the file is longer than it need be, which harms nobody.
@@ -487,12 +341,12 @@ void arena::expand(std::uint64_t slots) {
   };
   std::uint64_t got = wanted;
   try {
-    allocate_for(c.capacity, wanted);
+    allocate_slots(state_->file, header, c.capacity, wanted);
   } catch (const error& e) {
     give_back();
     if (e.code() != errc::full || wanted == slots) throw;
     try {
-      allocate_for(c.capacity, slots);  // no head start, then: just what is needed
+      allocate_slots(state_->file, header, c.capacity, slots);  // no head start, then: just what is needed
     } catch (const error&) {
       give_back();
       throw;

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <random>
 #include <span>
+#include <sstream>
 #include <vector>
 
 #include "posix_file.hpp"
@@ -91,6 +92,16 @@ std::uint64_t boot_id() {
 }
 
 std::string process_name() { return first_line("/proc/self/comm"); }
+
+std::uint64_t process_start_ticks() {
+  const std::string line = first_line("/proc/self/stat");
+  // The name, in parentheses, may have anything in it, spaces and parentheses too; field 22 is the 20th after it.
+  std::istringstream fields(line.substr(line.rfind(')') == std::string::npos ? line.size() : line.rfind(')') + 1));
+  std::string skipped;
+  for (int field = 3; field < 22; ++field) fields >> skipped;
+  std::uint64_t ticks = 0;
+  return fields >> ticks ? ticks : 0;
+}
 
 std::int64_t now_unix_ns() noexcept {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())

@@ -271,6 +271,43 @@ bool file::try_lock(lock_mode mode) const {
   fail(errno, "locking it");
 }
 
+namespace {
+
+struct flock byte_range(short type, std::uint64_t offset, std::uint64_t count) noexcept {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(offset);
+  lock.l_len = static_cast<off_t>(count);
+  return lock;
+}
+
+}  // namespace
+
+bool file::try_lock_byte(std::uint64_t offset) const {
+  struct flock lock = byte_range(F_WRLCK, offset, 1);
+  if (retry([&] { return ::fcntl(descriptor_, F_OFD_SETLK, &lock); }) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  fail(errno, "locking a part of it");
+}
+
+void file::lock_byte(std::uint64_t offset) const {
+  struct flock lock = byte_range(F_WRLCK, offset, 1);
+  if (retry([&] { return ::fcntl(descriptor_, F_OFD_SETLKW, &lock); }) != 0) fail(errno, "waiting for a lock on it");
+}
+
+void file::unlock_byte(std::uint64_t offset) const noexcept {
+  struct flock lock = byte_range(F_UNLCK, offset, 1);
+  (void)::fcntl(descriptor_, F_OFD_SETLK, &lock);
+}
+
+bool file::is_locked(std::uint64_t offset, std::uint64_t count) const {
+  // As a reader, which needs no right to write: it would have to wait for a writer's lock all the same.
+  struct flock lock = byte_range(F_RDLCK, offset, count);
+  if (retry([&] { return ::fcntl(descriptor_, F_OFD_GETLK, &lock); }) != 0) fail(errno, "asking for locks on it");
+  return lock.l_type != F_UNLCK;
+}
+
 void file::allocate(std::uint64_t offset, std::uint64_t size) const {
   // Past the limit the kernel does not only refuse, it kills the process by SIGXFSZ.
   struct rlimit limit {};
@@ -346,6 +383,10 @@ void file::sync_directory() const {
 void file::close() {
   // Not retried on EINTR: Linux has closed the descriptor by then.
   if (descriptor_ >= 0 && ::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) fail(errno, "closing it");
+}
+
+void file::close_in_child() noexcept {
+  if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
 }
 
 void sync_page(const std::filesystem::path& path, void* address, std::size_t size_bytes) {

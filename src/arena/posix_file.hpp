@@ -59,6 +59,13 @@ class file {
   /// Takes an open-file-description lock on the whole file, or returns false where another open holds one.
   /// The kernel drops it when the last descriptor goes, however the process ends.
   bool try_lock(lock_mode mode) const;
+  /// The same for one byte at `offset`, exclusively. The file need not reach that far: such bytes stand for things.
+  bool try_lock_byte(std::uint64_t offset) const;
+  /// Waits until it has the lock; for as long as another holds it and lives.
+  void lock_byte(std::uint64_t offset) const;
+  void unlock_byte(std::uint64_t offset) const noexcept;
+  /// Whether another open file description holds a lock on one of the bytes [offset, offset + count). Takes none.
+  bool is_locked(std::uint64_t offset, std::uint64_t count) const;
 
   /// Real blocks for [offset, offset + size), so that storing there through a mapping cannot fail later.
   /// Errors: errc::full, with the file possibly longer than before.
@@ -75,6 +82,8 @@ class file {
   void sync_directory() const;
   /// Closes now, so that errors can be seen.
   void close();
+  /// Closes without a word, in a child that was just forked: its parent's locks are to go with its parent.
+  void close_in_child() noexcept;
 
  private:
   [[noreturn]] void fail(int code, const char* doing) const;
@@ -101,6 +110,8 @@ void protect_read_only(void* address, std::size_t size_bytes);
 /// The machine's boot id, folded to 64 bits, never 0; changes at each start of the machine.
 std::uint64_t boot_id();
 std::uint32_t process_id() noexcept;
+/// When this process was started, in clock ticks since the machine was; 0 where /proc does not tell.
+std::uint64_t process_start_ticks();
 /// The process's name, at most 15 characters.
 std::string process_name();
 std::int64_t now_unix_ns() noexcept;

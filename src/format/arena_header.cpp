@@ -7,6 +7,7 @@
 
 #include "deferred_map/format/control_block.hpp"
 #include "deferred_map/format/index_layout.hpp"
+#include "deferred_map/format/shared_layout.hpp"
 
 namespace dm {
 namespace {
@@ -25,13 +26,18 @@ fault damaged(std::string what) {
                              ". Nothing was changed. Restore a copy, or look at what is left with dm-inspect check"};
 }
 
-/// Offsets and sizes from what the header says of the type; all else follows from it.
+bool is_shared(const arena_header& header) noexcept {
+  return header.kind == static_cast<std::uint32_t>(arena_kind::shared);
+}
+
+/// Offsets and sizes from what the header says of the kind and the type; all else follows from it.
 void lay_out(arena_header& header) noexcept {
   header.schema_offset = sizeof(arena_header);
   header.control_offset = in_pages(header.schema_offset + header.schema_size_bytes);
   header.control_size_bytes = sizeof(control_block);
   header.scratch_offset = header.control_offset + in_pages(header.control_size_bytes);
-  header.scratch_size_bytes = in_pages(std::max<std::uint32_t>(header.value_size_bytes, 1));
+  header.scratch_size_bytes = is_shared(header) ? in_pages(shared_layout::scratch_bytes(header.value_size_bytes))
+                                                : in_pages(std::max<std::uint32_t>(header.value_size_bytes, 1));
   header.index_offset = header.scratch_offset + header.scratch_size_bytes;
   header.index_size_bytes = in_pages(index_levels(header.slots_max).words_total * sizeof(std::uint64_t));
   header.slots_offset = header.index_offset + header.index_size_bytes;
@@ -65,6 +71,7 @@ arena_header make_header(arena_kind kind, const slot_layout& slot, std::uint64_t
   header.schema_version = schema_version;
   header.slot_stride_bytes = slot.stride_bytes;
   header.version_offset = slot.version_offset;
+  if (kind == arena_kind::shared) header.sequence_offset = shared_layout::sequence_offset;
   header.value_offset = slot.value_offset;
   header.value_size_bytes = slot.value_size_bytes;
   header.value_align_bytes = slot.value_align_bytes;
@@ -121,6 +128,13 @@ std::optional<fault> check_header(std::span<const std::byte> bytes) {
       value_end > header.slot_stride_bytes || header.slot_stride_bytes > std::uint64_t{value_size_max} * 2 ||
       header.slot_stride_bytes % std::max<std::uint32_t>(header.value_align_bytes, 4) != 0)
     return damaged("its slot layout is impossible");
+  if (header.sequence_offset != (is_shared(header) ? shared_layout::sequence_offset : arena_header::no_offset))
+    return damaged("its slots have a sequence number where they have none, or none where they have one");
+  // A shared slot is a word of 64 bits and a value of such words: they are what is loaded and stored as a whole.
+  if (is_shared(header) &&
+      (header.value_offset % 8 != 0 || header.slot_stride_bytes % 8 != 0 ||
+       header.value_offset + shared_layout::value_words(header.value_size_bytes) * 8 > header.slot_stride_bytes))
+    return damaged("its slots are not made of whole words");
   if (header.slots_max == 0 || header.slots_max > slots_limit)
     return damaged("it says it may have " + std::to_string(header.slots_max) + " slots");
   if (header.schema_size_bytes > schema_size_max) return damaged("its schema is impossibly large");
@@ -151,13 +165,24 @@ std::optional<fault> check_control(const arena_header& header, const control_blo
   if (file_size_bytes < needed)
     return damaged("it was cut short: it needs " + std::to_string(needed) + " bytes and has " +
                    std::to_string(file_size_bytes));
+  if (is_shared(header)) {
+    // The counts are the slots' own there, and `shared_slots` is what everybody goes by.
+    if (control.shared_slots > control.slot_count)
+      return damaged("it says it has " + std::to_string(control.shared_slots) + " slots and room for " +
+                     std::to_string(control.slot_count));
+    if (control.shared_slots % 64 != 0 && control.shared_slots != header.slots_max)
+      return damaged("it has " + std::to_string(control.shared_slots) + " slots, and only ever grows by 64");
+  }
   if (control.slot_count > control.capacity)
     return damaged("it says it has " + std::to_string(control.slot_count) + " slots and room for " +
                    std::to_string(control.capacity));
   if (control.buffer_count > std::size(control.buffer)) return damaged("its vacancy buffer is longer than it can be");
   if (control.generation_floor > (1u << 30) - 2) return damaged("its generation floor is past the last generation");
-  if ((control.closed | control.synced) != 0 && (!control.nothing_under_way() || control.reserved != 0))
+  if ((control.closed | control.synced) != 0 && !is_shared(header) &&
+      (!control.nothing_under_way() || control.reserved != 0))
     return damaged("it was closed, but says that something was under way");
+  if ((control.closed | control.synced) != 0 && is_shared(header) && control.recovering != 0)
+    return damaged("it was closed, but says that it was being salvaged");
   return std::nullopt;
 }
 

@@ -152,6 +152,7 @@ bool arena_file::mends_when_opened() const noexcept {
       return true;
     // The same question that opening asks: only where the answer is no will it rely on counts and index as they are.
     case left_state::killed:
+      if (layout_.kind == static_cast<std::uint32_t>(arena_kind::shared)) return true;
       return !control_->nothing_under_way() || control_->reserved != 0;
     case left_state::closed:
     case left_state::unknown:

@@ -36,10 +36,10 @@ class slot_check {
         found_(report.findings),
         levels_(arena.layout().slots_max),
         between_(arena.mends_when_opened() ? severity::note : severity::error),
+        is_shared_(arena.layout().kind == static_cast<std::uint32_t>(arena_kind::shared)),
         // A shared map's index is kept by other rules. Where the file ends before its slots, its index is not
         // whole, and saying so once is enough.
-        has_index_(arena.layout().kind != static_cast<std::uint32_t>(arena_kind::shared) &&
-                   arena.size_bytes() >= arena.layout().slots_offset) {}
+        has_index_(!is_shared_ && arena.size_bytes() >= arena.layout().slots_offset) {}
 
   void run() {
     if (has_index_) read_buffer();
@@ -166,7 +166,7 @@ class slot_check {
                  [&] { return "version " + described(word) + " is one that no operation leaves"; });
       return;
     }
-    if (word == 0)
+    if (word == 0 && !is_shared_)
       found_.add("slot-never-made", between_, offset, slot.index,
                  [] { return std::string("the slot counts, and was never given a generation"); });
     const slot_state state = version::state(word);
@@ -205,6 +205,7 @@ class slot_check {
   }
 
   void counts() {
+    if (is_shared_) return;                                     // keeps no counts
     if (report_.slots_examined != control_.slot_count) return;  // those that were not seen may be anything
     const auto one = [&](std::string_view rule, const char* name, std::uint32_t said, std::uint64_t is,
                          std::size_t offset) {
@@ -280,6 +281,7 @@ class slot_check {
   finding_list& found_;
   index_levels levels_;
   severity between_;
+  bool is_shared_;
   bool has_index_;
   bool has_holes_ = false;                                               // of slots that count
   std::array<std::uint32_t, vacancy_index::buffer_limit_max> buffer_{};  // sorted, those in range

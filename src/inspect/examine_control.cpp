@@ -14,6 +14,7 @@ class control_examination {
   explicit control_examination(const arena_file& arena)
       : arena_(arena),
         control_(*arena.control()),
+        is_shared_(arena.layout().kind == static_cast<std::uint32_t>(arena_kind::shared)),
         between_(arena.mends_when_opened() ? severity::note : severity::error),
         // What not even the next opening would believe; a snapshot of a file in use may be of two moments.
         settled_(arena.left() == left_state::open || arena.left() == left_state::machine_stopped ? severity::note
@@ -67,7 +68,7 @@ class control_examination {
     require(control_.synced == 0 || control_.synced == checksum, "synced-mark", settled_,
             offsetof(control_block, synced),
             "it says that all of it is on the disk, but its control block was changed since");
-    if ((control_.closed | control_.synced) != 0)
+    if ((control_.closed | control_.synced) != 0 && !is_shared_)
       require(control_.nothing_under_way() && control_.reserved == 0, "closed-under-way", settled_,
               offsetof(control_block, slot_count), "it was closed, but says that something was under way");
   }
@@ -79,6 +80,10 @@ class control_examination {
             offsetof(control_block, capacity),
             "there is room for " + std::to_string(control_.capacity) + " slots of at most " +
                 std::to_string(layout.slots_max));
+    require(control_.shared_slots <= control_.slot_count && (is_shared_ || control_.shared_slots == 0), "shared-slots",
+            settled_, offsetof(control_block, shared_slots),
+            "it says that processes share " + std::to_string(control_.shared_slots) + " slots of " +
+                std::to_string(is_shared_ ? control_.slot_count : 0));
     require(control_.slot_count <= control_.capacity, "count-over-capacity", settled_,
             offsetof(control_block, slot_count),
             "there are " + std::to_string(control_.slot_count) + " slots and room for " +
@@ -101,6 +106,7 @@ class control_examination {
   }
 
   void counts() {
+    if (is_shared_) return;  // its slots' words alone are kept
     const std::uint64_t sum = std::uint64_t{control_.occupied} + control_.reserved + control_.vacant + control_.retired;
     require(sum == control_.slot_count, "count-sum", between_, offsetof(control_block, slot_count),
             "occupied, reserved, vacant and retired slots make " + std::to_string(sum) + ", the slot count is " +
@@ -142,6 +148,7 @@ class control_examination {
 
   const arena_file& arena_;
   const control_block& control_;
+  bool is_shared_;
   severity between_;
   severity settled_;
   std::vector<finding> findings_;

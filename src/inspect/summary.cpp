@@ -71,6 +71,7 @@ summary summarize(const arena_file& arena) {
     s.has_control = true;
     s.capacity = control->capacity;
     s.slot_count = control->slot_count;
+    s.has_counts = header.kind != static_cast<std::uint32_t>(arena_kind::shared);
     s.occupied = control->occupied;
     s.reserved = control->reserved;
     s.vacant = control->vacant;

@@ -47,10 +47,12 @@ void print_table(const summary& s) {
   fmt::print("\n");
   if (s.has_control) {
     print_field("Slots", with_commas(s.slot_count));
-    print_field("  occupied", share(s.occupied, s.slot_count));
-    print_field("  reserved", share(s.reserved, s.slot_count));
-    print_field("  vacant", share(s.vacant, s.slot_count));
-    print_field("  retired", share(s.retired, s.slot_count));
+    if (s.has_counts) {
+      print_field("  occupied", share(s.occupied, s.slot_count));
+      print_field("  reserved", share(s.reserved, s.slot_count));
+      print_field("  vacant", share(s.vacant, s.slot_count));
+      print_field("  retired", share(s.retired, s.slot_count));
+    }
     print_field("Room for", counted(s.capacity, "slot"));
     if (s.generation_floor != 0) print_field("Generation floor", with_commas(s.generation_floor));
     fmt::print("\n");
@@ -105,6 +107,8 @@ json to_json(const summary& s, json document) {
                          {"retired", s.retired},
                          {"capacity", s.capacity},
                          {"generation_floor", s.generation_floor}};
+    if (!s.has_counts)
+      for (const char* count : {"occupied", "reserved", "vacant", "retired"}) document["slots"][count] = nullptr;
     if (s.opened_unix_ns != 0)
       document["last_owner"] = {
           {"pid", s.owner_pid}, {"program", s.owner_program}, {"opened", time_json(s.opened_unix_ns)}};

@@ -134,9 +134,7 @@ class arena {
  private:
   struct state;
   explicit arena(std::unique_ptr<state> state) noexcept;
-  void allocate_for(std::uint64_t slots_before, std::uint64_t slots);
   void settle_on_disk();
-  void allocate_index(std::uint32_t first_level, std::uint64_t slots_before, std::uint64_t slots);
 
   std::unique_ptr<state> state_;
 };

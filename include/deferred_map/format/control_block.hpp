@@ -6,7 +6,8 @@
 //   256  the vacancy buffer, 128 slot indices               changed by every operation
 //
 // Invariants:
-//  1. occupied + reserved + vacant + retired == slot_count, except while an operation is under way.
+//  1. occupied + reserved + vacant + retired == slot_count, except while an operation is under way. (Of shared arenas
+//     these are not kept, and 0.)
 //  2. slot_count <= capacity <= the slots for which the file has real blocks, in the slots and in the index.
 //  3. `closed` is 0 while the arena is open for writing; else it is `checksum()`, and no operation is under way.
 //  4. `synced` is 0, or `checksum()` of a state all of which had reached the disk before `synced` was stored.
@@ -60,7 +61,10 @@ struct control_block {
   std::uint32_t update_index = 0;    // ... this slot, ...
   std::uint32_t update_version = 0;  // ... provided its version still is this
   std::uint32_t disk_failed = 0;     // 1: a sync failed, so what is on the disk is unknown; never synced again
-  std::uint32_t unused_counts[3] = {};
+  std::uint32_t unused_counts[1] = {};
+  // Shared arenas only, where it is an atomic: slots that exist. slot_count and capacity follow it, for tools; the
+  // other counts stay 0, and the slots' words alone say what they are.
+  std::uint64_t shared_slots = 0;
 
   // 128
   recovery_record last_recovery;
@@ -91,6 +95,7 @@ static_assert(offsetof(control_block, synced) == 16 && offsetof(control_block, o
 static_assert(offsetof(control_block, recovering) == 96 && offsetof(control_block, disk_failed) == 112);
 static_assert(offsetof(control_block, owner_pid) == 32 && offsetof(control_block, owner_program) == 36);
 static_assert(offsetof(control_block, slot_count) == 64 && offsetof(control_block, capacity) == 92);
+static_assert(offsetof(control_block, shared_slots) == 120, "an atomic of 64 bits, aligned as one");
 static_assert(offsetof(control_block, last_recovery) == 128);
 static_assert(offsetof(control_block, buffer) == 256);
 static_assert(sizeof(control_block) == 768);

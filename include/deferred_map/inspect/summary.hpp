@@ -29,6 +29,7 @@ struct summary {
   bool has_control = false;  ///< whether the numbers from here to `last_recovery` were there to be read
   std::uint32_t capacity = 0;
   std::uint32_t slot_count = 0;
+  bool has_counts = false;  ///< whether the file counts them: a shared map does not, its slots alone say what they are
   std::uint32_t occupied = 0;
   std::uint32_t reserved = 0;
   std::uint32_t vacant = 0;
