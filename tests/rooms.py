@@ -13,6 +13,7 @@ MAY_SEE = {
     "container": {"memory"},
     "format": set(),
     "arena": {"format", "container", "memory"},
+    "sharing": {"arena", "format", "container", "memory"},
     "maps": {"arena", "format", "container", "memory"},
     "inspect": {"format", "container", "memory", "arena"},
 }

@@ -1,0 +1,42 @@
+// Which byte of the file stands for what when it is locked. Far behind any data; no file system reaches so far, and none
+// need to: the kernel keeps such locks by number alone.
+#pragma once
+
+#include <cstdint>
+
+#include "deferred_map/sharing/slot_word.hpp"
+#include "posix_file.hpp"
+
+namespace dm::sharing {
+
+namespace lock_byte {
+
+inline constexpr std::uint64_t base = std::uint64_t{1} << 62;
+/// Held while somebody attaches, detaches or reaps.
+inline constexpr std::uint64_t table = base;
+/// Held while somebody makes the file longer.
+inline constexpr std::uint64_t growth = base + 1;
+/// Held by an attachment for as long as it lives, and dropped by the kernel when it dies.
+constexpr std::uint64_t life_of(std::uint32_t attachment) noexcept { return base + 64 + attachment; }
+
+}  // namespace lock_byte
+
+/// A byte's lock, for a scope.
+class held_byte {
+ public:
+  held_byte(const posix::file& file, std::uint64_t offset) : file_(file), offset_(offset) { file_.lock_byte(offset_); }
+  held_byte(const held_byte&) = delete;
+  held_byte& operator=(const held_byte&) = delete;
+  ~held_byte() { file_.unlock_byte(offset_); }
+
+ private:
+  const posix::file& file_;
+  std::uint64_t offset_;
+};
+
+/// Whether an open file description other than `file`'s is an attachment, and alive.
+inline bool others_are_attached(const posix::file& file) {
+  return file.is_locked(lock_byte::life_of(0), attachments_max);
+}
+
+}  // namespace dm::sharing
