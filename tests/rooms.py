@@ -14,7 +14,7 @@ MAY_SEE = {
     "format": set(),
     "arena": {"format", "container", "memory"},
     "sharing": {"arena", "format", "container", "memory"},
-    "maps": {"arena", "format", "container", "memory"},
+    "maps": {"sharing", "arena", "format", "container", "memory"},
     "inspect": {"format", "container", "memory", "arena"},
 }
 # Headers that users include and that lie at the top belong to a room all the same.
@@ -34,6 +34,7 @@ ROOM_OF_PUBLIC = {
     "schema.hpp": "maps",
     "mapped_map.hpp": "maps",
     "migrate.hpp": "maps",
+    "shared_map.hpp": "maps",
     "inspect.hpp": "inspect",
 }
 # The container needs nothing but the standard library, and the system's own calls for memory where they are to be had;

@@ -68,6 +68,8 @@ constexpr bool is_occupied(std::uint64_t w) noexcept { return version::is_occupi
 constexpr bool is_updating(std::uint64_t w) noexcept {
   return (version_of(w) & version::state_mask) == version::updating_bits;
 }
+/// Whether there is a value: occupied is 0b11, updating 0b10.
+constexpr bool is_alive(std::uint64_t w) noexcept { return (w & 0b10) != 0; }
 /// Requires: is_reserved(w).
 constexpr std::uint32_t owner_of(std::uint64_t w) noexcept { return auxiliary_of(w) & 0xffffu; }
 constexpr bool is_cached(std::uint64_t w) noexcept { return (auxiliary_of(w) & cached_flag) != 0; }

@@ -33,9 +33,9 @@ struct slot_cache {
   static constexpr std::uint32_t limit_max = 128;
 
   std::uint32_t count = 0;
-  std::uint32_t limit = limit_max;  ///< less in small maps, or the caches would hold all there is; at least 1
+  std::uint32_t limit = limit_max;  ///< how many stay in it; less in small maps, or caches would hold all there is
   std::uint64_t cursor = 0;         ///< the word of `taken` at which this thread looks for vacant slots
-  std::uint32_t slots[limit_max];
+  std::uint32_t slots[limit_max + 1];
 };
 
 /// What `read` and the changing operations find.
@@ -59,6 +59,10 @@ class slot_operations {
   std::uint64_t slots_now() const noexcept {
     // acquire: what `grow` made before it said so.
     return Atomics::load(*memory_.slots_now, std::memory_order_acquire);
+  }
+  /// Of a slot that exists.
+  std::uint64_t word_of(std::uint32_t index) const noexcept {
+    return Atomics::load(memory_.word(index), std::memory_order_acquire);
   }
   bool contains(std::uint32_t index, std::uint32_t generation) const noexcept {
     if (index >= slots_now()) return false;
@@ -120,6 +124,13 @@ class slot_operations {
       }
     }
     return false;
+  }
+
+  /// Where thread `number` of this attachment begins to look: each somewhere else.
+  std::uint64_t first_cursor(std::uint32_t number) const noexcept {
+    const std::uint64_t words = slots_now() / 64;
+    const std::uint64_t place = (std::uint64_t{owner_} + std::uint64_t{number} * attachments_max) * 0x9e37'79b9u;
+    return words == 0 ? 0 : place % words;
   }
 
   /// Searches all of the bitmap itself for something vacant: what is asked before it is said that there is none.
@@ -279,6 +290,8 @@ class slot_operations {
     const std::uint64_t slots = slots_now();
     for (std::uint64_t i = 0; i < slots; ++i) reap_slot(static_cast<std::uint32_t>(i), dead);
   }
+  /// The same with what this attachment itself owns. Requires: none of its threads does anything else meanwhile.
+  void reap_own() noexcept { reap(owner_); }
   void reap_slot(std::uint32_t index, std::uint32_t dead) noexcept {
     const std::uint64_t w = Atomics::load(memory_.word(index), std::memory_order_acquire);
     if (word::is_updating(w)) {
@@ -302,16 +315,16 @@ class slot_operations {
   }
 
   void put(std::uint32_t index, slot_cache& cache) noexcept {
-    if (cache.count >= cache.limit) [[unlikely]]
-      give_back(cache, false);
     cache.slots[cache.count++] = index;
+    if (cache.count > cache.limit) [[unlikely]]
+      give_back(cache, false);
   }
 
   bool claim_from_word(slot_cache& cache, std::uint64_t at) noexcept {
     const std::uint64_t slots = slots_now();
     std::uint64_t taken = Atomics::load(memory_.taken[at], std::memory_order_relaxed);
     if (at * 64 + 64 > slots) taken |= ~std::uint64_t{0} << (slots % 64);
-    const std::uint32_t goal = (cache.limit + 1) / 2;
+    const std::uint32_t goal = cache.limit / 2 + 1;
     for (std::uint64_t vacant = ~taken; vacant != 0 && cache.count < goal; vacant &= vacant - 1) {
       const auto index = static_cast<std::uint32_t>(at * 64 + static_cast<unsigned>(std::countr_zero(vacant)));
       if (claim(index)) cache.slots[cache.count++] = index;
