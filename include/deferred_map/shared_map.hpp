@@ -49,7 +49,7 @@ template <class T>
 class value_room {
   static constexpr bool on_stack = sizeof(T) <= 4096;
   struct release {
-    void operator()(std::byte* bytes) const noexcept { ::operator delete(bytes, std::align_val_t{alignof(T)}); }
+    void operator()(std::byte* bytes) const noexcept { ::operator delete (bytes, std::align_val_t{alignof(T)}); }
   };
 
  public:
@@ -67,7 +67,7 @@ class value_room {
   };
   struct elsewhere {
     std::unique_ptr<std::byte[], release> bytes{
-        static_cast<std::byte*>(::operator new(sizeof(T), std::align_val_t{alignof(T)}))};
+        static_cast<std::byte*>(::operator new (sizeof(T), std::align_val_t{alignof(T)}))};
   };
   std::conditional_t<on_stack, here, elsewhere> storage_;
 };
@@ -117,7 +117,8 @@ enum class try_result : std::uint8_t {
 template <class T, class Key = key>
 class shared_map {
   static_assert((require_storable<T>(), true), "shared_map<T>: T cannot be stored in a file, for the reason given");
-  using operations = sharing::attachment::operations;
+  static constexpr slot_layout layout = sharing::shared_slot_layout(sizeof(T), alignof(T));
+  using operations = sharing::slot_operations<sharing::processor_atomics, layout.stride_bytes, layout.value_offset>;
 
  public:
   using key_type = Key;
@@ -219,9 +220,7 @@ class shared_map {
   bool is_read_only() const noexcept { return is_open() && !attached_->arena().writable(); }
   std::filesystem::path path() const { return is_open() ? attached_->arena().path() : std::filesystem::path(); }
   /// What opening found and did.
-  recovery_report recovery() const {
-    return is_open() ? detail::report_of(attached_->arena()) : recovery_report();
-  }
+  recovery_report recovery() const { return is_open() ? detail::report_of(attached_->arena()) : recovery_report(); }
 
   /// Returns when everything done so far, by anybody, is on the disk. Good until the machine stops: without a `close` by
   /// the last, the file counts as left open. Errors: the system's, and errc::poisoned after a failed one.
@@ -283,7 +282,7 @@ class shared_map {
       if (!sharing::word::is_alive(w)) return;
       const std::uint32_t generation = sharing::word::generation_of(w);
       if (!on_.read_existing(index, generation, room.bytes(), sizeof(T))) return;
-      visit(Key::from_parts(index, generation), std::as_const(room.value()));
+      visit(key_of(index, generation), std::as_const(room.value()));
     });
   }
 
@@ -316,7 +315,7 @@ class shared_map {
     const std::uint32_t index = take(mine);
     const std::uint32_t generation = on_.hold(index);
     ++mine.held;
-    return detail::handle_access::make(Key::from_parts(index, generation), identity_);
+    return detail::handle_access::make(key_of(index, generation), identity_);
   }
   /// Fills a reserved slot: from now on everybody can see the value. Errors: bad_handle.
   Key insert(handle_type&& h, const T& value) {
@@ -352,7 +351,7 @@ class shared_map {
     const std::uint32_t index = take(part());
     const std::uint32_t generation = on_.generation_of_taken(index);
     on_.publish(index, generation, std::addressof(value), sizeof(T));
-    return Key::from_parts(index, generation);
+    return key_of(index, generation);
   }
   template <class... A>
   Key emplace(A&&... args) {
@@ -398,7 +397,8 @@ class shared_map {
   /// not wait and says so.
   template <class F>
   try_result try_update(Key k, F change) {
-    return update_unless_busy(k, change, [&](std::uint64_t seen) { return attached_->finish_if_dead(k.index(), seen); });
+    return update_unless_busy(k, change,
+                              [&](std::uint64_t seen) { return attached_->finish_if_dead(k.index(), seen); });
   }
 
   /// Gives back what dead processes own and finishes what they had begun. Returns how many had died. Cost: one system call
@@ -416,7 +416,7 @@ class shared_map {
 
  private:
   explicit shared_map(std::unique_ptr<sharing::attachment> attached)
-      : on_(attached->on()),
+      : on_(attached->arena().memory(), attached->arena().attachment()),
         identity_(attached->arena().writable() ? attached->identity() : 0),
         attached_(std::move(attached)) {}
 
@@ -431,6 +431,9 @@ class shared_map {
     return decltype(call())();
   }
 
+  static Key key_of(std::uint32_t index, std::uint32_t generation) noexcept {
+    return detail::key_access::make<Key>(index, version::occupied(generation));
+  }
   /// `identity_` is 0 where nothing may be changed.
   void require_writable() const {
     if (identity_ == 0) [[unlikely]]
@@ -487,8 +490,7 @@ class shared_map {
       }
       change(room.value());
       const sharing::attachment::lease scratch(*attached_);
-      if (on_.begin_update(k.index(), *before, scratch.number(), room.bytes(), sizeof(T)) !=
-          sharing::outcome::done)
+      if (on_.begin_update(k.index(), *before, scratch.number(), room.bytes(), sizeof(T)) != sharing::outcome::done)
         continue;
       on_.finish_update(k.index(), scratch.number());
       return try_result::done;

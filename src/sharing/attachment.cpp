@@ -91,7 +91,8 @@ bool attachment::finish_if_dead(std::uint32_t index, std::uint64_t seen) {
   if (entry.load(std::memory_order_acquire) == attachment_record::free && on_.word_of(index) == seen)
     throw error(errc::damaged, arena_->path(),
                 "this arena is damaged: slot " + std::to_string(index) + " is being updated by attachment " +
-                    std::to_string(updater) + ", which does not exist. The value can be read. Restore a copy, or look "
+                    std::to_string(updater) +
+                    ", which does not exist. The value can be read. Restore a copy, or look "
                     "at what is left with dm-inspect check");
   return true;
 }
@@ -126,8 +127,7 @@ void attachment::close() {
 void attachment::refuse_writing(const attachment* open) {
   if (open == nullptr)
     throw error(errc::bad_options, "", "this map is not open: it was closed or moved from, or never opened");
-  throw error(errc::read_only, open->arena().path(),
-              "this map was opened with open_read_only and cannot be changed");
+  throw error(errc::read_only, open->arena().path(), "this map was opened with open_read_only and cannot be changed");
 }
 
 }  // namespace dm::sharing

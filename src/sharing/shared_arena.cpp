@@ -149,9 +149,7 @@ struct shared_arena::state {
                       ". Values were left as they are. Restore a copy, or look at it with dm-inspect check");
   }
 
-  std::uint64_t wanted_bytes(std::uint64_t slots) const {
-    return head_end(header) + slots * header.slot_stride_bytes;
-  }
+  std::uint64_t wanted_bytes(std::uint64_t slots) const { return head_end(header) + slots * header.slot_stride_bytes; }
   /// Blocks for everything up to `slots` that may be stored to. Requires: nobody is attached.
   void fill_holes(std::uint64_t slots) const {
     if (!may_be_filled(file, wanted_bytes(slots)))

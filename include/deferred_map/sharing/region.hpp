@@ -46,10 +46,10 @@ struct region {
   std::byte* slots = nullptr;
   std::size_t stride_bytes = 0;
   std::size_t value_offset = 0;
-  std::size_t value_words = 0;         ///< a value's bytes, rounded up to whole words
-  std::uint64_t* taken = nullptr;      ///< level 0 of the vacancy index: a bit a slot, 1 = owned or occupied
-  std::uint64_t* hints = nullptr;      ///< level 1: a bit a word of `taken`, 1 = may have something vacant
-  std::uint64_t* slots_now = &none;    ///< slots that have memory; only ever grows
+  std::size_t value_words = 0;       ///< a value's bytes, rounded up to whole words
+  std::uint64_t* taken = nullptr;    ///< level 0 of the vacancy index: a bit a slot, 1 = owned or occupied
+  std::uint64_t* hints = nullptr;    ///< level 1: a bit a word of `taken`, 1 = may have something vacant
+  std::uint64_t* slots_now = &none;  ///< slots that have memory; only ever grows
   std::uint64_t slots_max = 0;
   attachment_record* attachments = nullptr;  ///< attachments_max of them
   std::byte* scratch = nullptr;              ///< leases_max areas

@@ -45,7 +45,8 @@ enum class outcome : std::uint8_t {
   busy,   ///< the slot is being updated by somebody
 };
 
-template <class Atomics>
+/// `Stride` and `ValueOffset`: of the region's slots, where they are known to the compiler; 0 where not.
+template <class Atomics, std::size_t Stride = 0, std::size_t ValueOffset = 0>
 class slot_operations {
  public:
   slot_operations() noexcept = default;
@@ -62,11 +63,11 @@ class slot_operations {
   }
   /// Of a slot that exists.
   std::uint64_t word_of(std::uint32_t index) const noexcept {
-    return Atomics::load(memory_.word(index), std::memory_order_acquire);
+    return Atomics::load(word_at(index), std::memory_order_acquire);
   }
   bool contains(std::uint32_t index, std::uint32_t generation) const noexcept {
     if (index >= slots_now()) return false;
-    const std::uint64_t w = Atomics::load(memory_.word(index), std::memory_order_acquire);
+    const std::uint64_t w = Atomics::load(word_at(index), std::memory_order_acquire);
     return is_alive(w, generation);
   }
 
@@ -79,15 +80,16 @@ class slot_operations {
   }
   std::optional<std::uint64_t> read_existing(std::uint32_t index, std::uint32_t generation, void* value,
                                              std::size_t size_bytes) const noexcept {
-    const std::uint64_t& word_now = memory_.word(index);
+    const std::uint64_t& word_now = word_at(index);
     for (;;) {
       // acquire: the value that was complete before this word was stored.
       const std::uint64_t before = Atomics::load(word_now, std::memory_order_acquire);
       if (!is_alive(before, generation)) return std::nullopt;
       // While a slot is updating its new value is whole in the updater's scratch area.
-      const std::uint64_t* from =
-          word::is_updating(before) ? memory_.lease_value(word::lease_of(before)) : memory_.value(index);
-      copy_out<Atomics>(value, size_bytes, from);
+      if (word::is_updating(before)) [[unlikely]]
+        copy_out<Atomics>(value, size_bytes, memory_.lease_value(word::lease_of(before)));
+      else
+        copy_out<Atomics>(value, size_bytes, value_at(index));
       // Who writes to the slot's value, or to the scratch area, has changed the word before and put a release fence
       // between. If a load above saw any such store, this fence makes the load below see the changed word.
       Atomics::fence(std::memory_order_acquire);
@@ -145,7 +147,7 @@ class slot_operations {
   void give_back(slot_cache& cache, bool all) noexcept {
     const std::uint32_t count = all ? cache.count : (cache.count + 1) / 2;
     for (std::uint32_t i = 0; i < count; ++i) {
-      const std::uint64_t w = Atomics::load(memory_.word(cache.slots[i]), std::memory_order_relaxed);
+      const std::uint64_t w = Atomics::load(word_at(cache.slots[i]), std::memory_order_relaxed);
       make_vacant(cache.slots[i], word::generation_of(w));
     }
     for (std::uint32_t i = count; i < cache.count; ++i) cache.slots[i - count] = cache.slots[i];
@@ -159,7 +161,7 @@ class slot_operations {
     // The bit first: claimers go by it and then by the word, which still says that the slot is owned.
     Atomics::fetch_and(memory_.taken[at], ~bit, std::memory_order_seq_cst);
     // release: whoever claims the slot has seen all that was done to it.
-    Atomics::store(memory_.word(index), word::vacant(generation), std::memory_order_release);
+    Atomics::store(word_at(index), word::vacant(generation), std::memory_order_release);
     hint_at(at);
   }
 
@@ -167,7 +169,7 @@ class slot_operations {
 
   /// A slot from the cache is a handle's from now on. Returns its generation.
   std::uint32_t hold(std::uint32_t index) noexcept {
-    std::uint64_t& word_now = memory_.word(index);
+    std::uint64_t& word_now = word_at(index);
     const std::uint32_t generation = word::generation_of(Atomics::load(word_now, std::memory_order_relaxed));
     Atomics::store(word_now, word::held(generation, owner_), std::memory_order_relaxed);
     return generation;
@@ -175,11 +177,11 @@ class slot_operations {
   /// Whether the slot is held in this generation, by this attachment.
   bool is_held(std::uint32_t index, std::uint32_t generation) const noexcept {
     return index < slots_now() &&
-           Atomics::load(memory_.word(index), std::memory_order_relaxed) == word::held(generation, owner_);
+           Atomics::load(word_at(index), std::memory_order_relaxed) == word::held(generation, owner_);
   }
   /// Of a slot that this thread has taken from its cache.
   std::uint32_t generation_of_taken(std::uint32_t index) const noexcept {
-    return word::generation_of(Atomics::load(memory_.word(index), std::memory_order_relaxed));
+    return word::generation_of(Atomics::load(word_at(index), std::memory_order_relaxed));
   }
 
   /// A slot of one's own gets its value and begins its life.
@@ -187,9 +189,9 @@ class slot_operations {
     // A reader of the life before may be copying. Its word was changed before the slot became ours; the fence makes sure
     // that whoever sees one of the stores below sees that as well.
     Atomics::fence(std::memory_order_release);
-    copy_in<Atomics>(memory_.value(index), value, size_bytes);
+    copy_in<Atomics>(value_at(index), value, size_bytes);
     // From here on the value is there. release: all of it.
-    Atomics::store(memory_.word(index), word::occupied(generation, 0), std::memory_order_release);
+    Atomics::store(word_at(index), word::occupied(generation, 0), std::memory_order_release);
   }
 
   /// A held slot goes to the cache, for its next life: somebody knows the key of this one.
@@ -197,10 +199,10 @@ class slot_operations {
     const std::uint32_t next = generation + 1;
     if (next == version::retired_generation) {
       // It stays off the bitmap for ever.
-      Atomics::store(memory_.word(index), word::vacant(next), std::memory_order_release);
+      Atomics::store(word_at(index), word::vacant(next), std::memory_order_release);
       return;
     }
-    Atomics::store(memory_.word(index), word::cached(next, owner_), std::memory_order_relaxed);
+    Atomics::store(word_at(index), word::cached(next, owner_), std::memory_order_relaxed);
     put(index, cache);
   }
 
@@ -210,14 +212,14 @@ class slot_operations {
   outcome remove(std::uint32_t index, std::uint32_t generation, slot_cache& cache, void* value,
                  std::size_t size_bytes) noexcept {
     if (index >= slots_now()) return outcome::stale;
-    std::uint64_t& word_now = memory_.word(index);
+    std::uint64_t& word_now = word_at(index);
     for (;;) {
       std::uint64_t before = Atomics::load(word_now, std::memory_order_acquire);
       if (!is_alive(before, generation)) return outcome::stale;
       if (word::is_updating(before)) return outcome::busy;
       if (value != nullptr) {
         // Consistent if the word is the same afterwards, which the compare-and-swap makes sure of.
-        copy_out<Atomics>(value, size_bytes, memory_.value(index));
+        copy_out<Atomics>(value, size_bytes, value_at(index));
         Atomics::fence(std::memory_order_acquire);
       }
       const std::uint32_t next = generation + 1;
@@ -247,7 +249,7 @@ class slot_operations {
     const std::uint64_t during = word::updating(word::generation_of(before), lease, static_cast<std::uint32_t>(ticket));
     // From here on the value is the new one. release: the scratch area, which is read from now on.
     std::uint64_t expected = before;
-    return Atomics::compare_exchange(memory_.word(index), expected, during, std::memory_order_acq_rel,
+    return Atomics::compare_exchange(word_at(index), expected, during, std::memory_order_acq_rel,
                                      std::memory_order_relaxed)
                ? outcome::done
                : outcome::stale;
@@ -256,13 +258,13 @@ class slot_operations {
   /// Copies the new value from the scratch area to the slot and ends the change. By the updater; or, once that is dead,
   /// by whoever reaps it.
   void finish_update(std::uint32_t index, std::uint32_t lease) noexcept {
-    std::uint64_t& word_now = memory_.word(index);
+    std::uint64_t& word_now = word_at(index);
     const std::uint64_t during = Atomics::load(word_now, std::memory_order_relaxed);
     const lease_head& head = memory_.lease(lease);
     const auto changes = static_cast<std::uint32_t>(Atomics::load(head.changes, std::memory_order_relaxed)) + 1;
     // A reader of the old value may be copying out of the slot: it must see the word changed if it sees a store below.
     Atomics::fence(std::memory_order_release);
-    copy_words<Atomics>(memory_.value(index), memory_.lease_value(lease), memory_.value_words);
+    copy_words<Atomics>(value_at(index), memory_.lease_value(lease), memory_.value_words);
     Atomics::store(word_now, word::occupied(word::generation_of(during), changes), std::memory_order_release);
   }
 
@@ -293,7 +295,7 @@ class slot_operations {
   /// The same with what this attachment itself owns. Requires: none of its threads does anything else meanwhile.
   void reap_own() noexcept { reap(owner_); }
   void reap_slot(std::uint32_t index, std::uint32_t dead) noexcept {
-    const std::uint64_t w = Atomics::load(memory_.word(index), std::memory_order_acquire);
+    const std::uint64_t w = Atomics::load(word_at(index), std::memory_order_acquire);
     if (word::is_updating(w)) {
       if (word::updater_of(w) == dead) finish_update(index, word::lease_of(w));
     } else if (word::is_reserved(w) && word::owner_of(w) == dead) {
@@ -301,7 +303,7 @@ class slot_operations {
       const std::uint32_t generation = word::generation_of(w) + (word::is_cached(w) ? 0 : 1);
       if (generation == version::retired_generation) {
         Atomics::fetch_or(memory_.taken[index / 64], std::uint64_t{1} << (index % 64), std::memory_order_relaxed);
-        Atomics::store(memory_.word(index), word::vacant(generation), std::memory_order_release);
+        Atomics::store(word_at(index), word::vacant(generation), std::memory_order_release);
       } else {
         make_vacant(index, generation);
       }
@@ -309,6 +311,20 @@ class slot_operations {
   }
 
  private:
+  // What every operation begins with: two instructions where the stride is known, a multiplication else.
+  std::uint64_t& word_at(std::uint32_t index) const noexcept {
+    if constexpr (Stride == 0)
+      return memory_.word(index);
+    else
+      return *reinterpret_cast<std::uint64_t*>(memory_.slots + index * Stride);
+  }
+  std::uint64_t* value_at(std::uint32_t index) const noexcept {
+    if constexpr (Stride == 0)
+      return memory_.value(index);
+    else
+      return reinterpret_cast<std::uint64_t*>(memory_.slots + index * Stride + ValueOffset);
+  }
+
   static bool is_alive(std::uint64_t w, std::uint32_t generation) noexcept {
     // occupied 0b11 and updating 0b10: the upper of the two bits.
     return (word::version_of(w) | 1) == version::occupied(generation);
@@ -340,7 +356,7 @@ class slot_operations {
   }
 
   bool claim(std::uint32_t index) noexcept {
-    std::uint64_t& word_now = memory_.word(index);
+    std::uint64_t& word_now = word_at(index);
     std::uint64_t before = Atomics::load(word_now, std::memory_order_relaxed);
     if (!word::is_vacant(before)) return false;
     const std::uint32_t generation = word::generation_of(before);
