@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -59,12 +60,19 @@ class value_room {
     else
       return storage_.bytes.get();
   }
+  T copy() noexcept {
+    if constexpr (on_stack)
+      return std::bit_cast<T>(storage_);  // which stays in registers, unlike what is laundered
+    else
+      return value();
+  }
   T& value() noexcept { return *std::launder(reinterpret_cast<T*>(bytes())); }
 
  private:
   struct here {
     alignas(T) std::byte bytes[sizeof(T)];
   };
+  static_assert(sizeof(here) == sizeof(T));
   struct elsewhere {
     std::unique_ptr<std::byte[], release> bytes{
         static_cast<std::byte*>(::operator new (sizeof(T), std::align_val_t{alignof(T)}))};
@@ -257,7 +265,7 @@ class shared_map {
   std::optional<T> get(Key k) const {
     detail::value_room<T> room;
     if (!on_.read(k.index(), k.generation(), room.bytes(), sizeof(T))) return std::nullopt;
-    return room.value();
+    return room.copy();
   }
   /// The same into the caller's memory, which for large values saves a copy. False, with `value` perhaps overwritten by
   /// anything, where the key is stale.
@@ -377,7 +385,7 @@ class shared_map {
   std::optional<T> remove(Key k) {
     detail::value_room<T> room;
     if (!remove_from(k, room.bytes())) return std::nullopt;
-    return room.value();
+    return room.copy();
   }
   /// The same without the value.
   bool erase(Key k) { return remove_from(k, nullptr); }
