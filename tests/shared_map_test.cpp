@@ -169,10 +169,11 @@ TEST_CASE("a reservation gives its slot back, insert_with_key knows its key, and
   }),
                   std::runtime_error);
   CHECK_FALSE(m.contains(told));
-  CHECK_THROWS_AS(m.update(self, [](node& n) {
-    n.number = 77;
-    throw std::runtime_error("changed its mind");
-  }),
+  CHECK_THROWS_AS(m.update(self,
+                           [](node& n) {
+                             n.number = 77;
+                             throw std::runtime_error("changed its mind");
+                           }),
                   std::runtime_error);
   CHECK(m.get(self)->number == 1);
   CHECK(room_in(m) == 99);
@@ -324,8 +325,8 @@ TEST_CASE("a writer that is stopped in the midst of an update blocks nobody but 
     value = checked_value(2);
     const dm::sharing::attachment::lease scratch(*attached);
     dm::sharing::attachment::operations mine = on;
-    if (!before || mine.begin_update(k.index(), *before, scratch.number(), &value, sizeof value) !=
-                       dm::sharing::outcome::done)
+    if (!before ||
+        mine.begin_update(k.index(), *before, scratch.number(), &value, sizeof value) != dm::sharing::outcome::done)
       throw std::runtime_error("the update did not begin");
     say('r');
     ::raise(SIGSTOP);

@@ -106,7 +106,7 @@ TEST_CASE("every value that threads insert, fill and take out is taken out once"
 
 TEST_CASE("threads grow a map at once, and walks miss nothing that was there before") {
   temporary_directory directory;
-  map m = map::create(directory / "m", {.max_slots = 50'000});
+  map m = map::create(directory / "m", {.max_slots = rounds});
   for (std::uint64_t i = 0; i < 500; ++i) m.insert(checked_value(1'000'000 + i));
   std::atomic<int> running = 3;
   std::atomic<std::uint64_t> wrong = 0;

@@ -43,8 +43,8 @@ std::unique_ptr<attachment> attachment::open_read_only(const std::filesystem::pa
 void attachment::refill(slot_cache& cache) {
   for (;;) {
     if (on_.fill(cache)) return;
-    // Before the file grows: what the dead have is to be had for nothing.
-    if (reap() != 0) continue;
+    // Before the file grows: what the dead have is to be had for nothing. But not waited for.
+    if (arena_->try_reap(clean) != 0) continue;
     const std::uint64_t slots = on_.slots_now();
     try {
       // Somebody else may be faster, with the growth or with the slots it brings; then it is tried again.
@@ -55,6 +55,7 @@ void attachment::refill(slot_cache& cache) {
     }
     // The hints may have misled; the bitmap does not.
     if (on_.claim_any(cache)) return;
+    if (reap() != 0) continue;
     throw error(errc::full, arena_->path(),
                 "this map is full: it can have " + std::to_string(on_.memory().slots_max) +
                     " slots, as fixed when it was made (max_slots), and all of them have values, belong to handles or "

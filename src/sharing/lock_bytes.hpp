@@ -24,14 +24,26 @@ constexpr std::uint64_t life_of(std::uint32_t attachment) noexcept { return base
 /// A byte's lock, for a scope.
 class held_byte {
  public:
-  held_byte(const posix::file& file, std::uint64_t offset) : file_(file), offset_(offset) { file_.lock_byte(offset_); }
+  held_byte(const posix::file& file, std::uint64_t offset) : held_byte(file, offset, true) {}
+  /// Where it is not to wait, it may have got nothing.
+  held_byte(const posix::file& file, std::uint64_t offset, bool wait) : file_(file), offset_(offset) {
+    if (wait)
+      file_.lock_byte(offset_);
+    else
+      is_held_ = file_.try_lock_byte(offset_);
+  }
   held_byte(const held_byte&) = delete;
   held_byte& operator=(const held_byte&) = delete;
-  ~held_byte() { file_.unlock_byte(offset_); }
+  ~held_byte() {
+    if (is_held_) file_.unlock_byte(offset_);
+  }
+
+  explicit operator bool() const noexcept { return is_held_; }
 
  private:
   const posix::file& file_;
   std::uint64_t offset_;
+  bool is_held_ = true;
 };
 
 /// Whether an open file description other than `file`'s is an attachment, and alive.

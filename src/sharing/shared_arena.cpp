@@ -542,6 +542,15 @@ std::uint32_t shared_arena::reap(const cleaner& clean) {
   return s.reap_the_dead(clean);
 }
 
+std::uint32_t shared_arena::try_reap(const cleaner& clean) {
+  state& s = *state_;
+  if (!s.writable || !s.somebody_is_dead()) return 0;
+  const std::unique_lock threads(s.table_mutex, std::try_to_lock);
+  if (!threads) return 0;
+  const held_byte processes(s.file, lock_byte::table, false);
+  return processes ? s.reap_the_dead(clean) : 0;
+}
+
 void shared_arena::sync() {
   if (state_->writable) state_->sync();
 }

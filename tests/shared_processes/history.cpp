@@ -84,8 +84,8 @@ class key_history {
   void note_stale(const call& c) { stale_before_ = std::min(stale_before_, end_of(c)); }
 
   bool was_seen(std::uint64_t number) const {
-    return reads_.contains(number) || updates_.contains(number) || (removed_ != nullptr && removed_->old_number == number) ||
-           after_ == number ||
+    return reads_.contains(number) || updates_.contains(number) ||
+           (removed_ != nullptr && removed_->old_number == number) || after_ == number ||
            std::any_of(pending_updates_.begin(), pending_updates_.end(),
                        [&](const call* c) { return c->old_number == number; });
   }

@@ -59,14 +59,18 @@ std::unique_ptr<common, unmap> shared_memory() {
 class worker {
  public:
   worker(const std::filesystem::path& path, common& all, call_log& log, std::uint64_t first_number)
-      : map_(map::open(path, {.sync_on_close = false})), all_(all), log_(log), number_(first_number), random_(first_number | 1) {}
+      : map_(map::open(path, {.sync_on_close = false})),
+        all_(all),
+        log_(log),
+        number_(first_number),
+        random_(first_number | 1) {}
 
   /// Until its log is full.
   void run() {
     while (log_.count < call_log::capacity) {
       auto& box = all_.keys[random_() % boxes];
       const std::uint64_t bits = box.load(std::memory_order_relaxed);
-      const unsigned dice = random_() % 100;
+      const auto dice = random_() % 100;
       if (bits == 0) {
         put(box);
       } else if (dice < 45) {
@@ -210,7 +214,7 @@ TEST_CASE("eight processes, killed and replaced at random, and every key's histo
     };
     while (used < processes) launch();
     while (!alive.empty()) {
-      ::usleep(static_cast<useconds_t>(random() % 700));
+      ::usleep(static_cast<useconds_t>(random() % 200));
       const std::size_t which = random() % alive.size();
       int status = 0;
       switch (random() % 8) {
@@ -290,10 +294,11 @@ TEST_CASE("eight processes, killed and replaced at random, and every key's histo
     m.close();  // what this process put by goes back, and the file is looked over
     m = map::open(path, {.verify = true});
   }
-  std::printf("%llu calls in %u epochs, %llu histories of keys checked, the longest of %llu calls; %llu kills, %llu of "
-              "them within a call; %llu stops\n",
-              static_cast<unsigned long long>(count.calls), epochs, static_cast<unsigned long long>(count.histories),
-              static_cast<unsigned long long>(count.longest), static_cast<unsigned long long>(kills),
-              static_cast<unsigned long long>(count.pending), static_cast<unsigned long long>(stops));
+  std::printf(
+      "%llu calls in %u epochs, %llu histories of keys checked, the longest of %llu calls; %llu kills, %llu of "
+      "them within a call; %llu stops\n",
+      static_cast<unsigned long long>(count.calls), epochs, static_cast<unsigned long long>(count.histories),
+      static_cast<unsigned long long>(count.longest), static_cast<unsigned long long>(kills),
+      static_cast<unsigned long long>(count.pending), static_cast<unsigned long long>(stops));
   CHECK(kills > epochs);
 }

@@ -115,6 +115,8 @@ class shared_arena {
   /// nobody is dead. While another process reaps, this waits for it: to return at once would be no answer, since what the
   /// caller wants (a slot, the end of an update) is what the other is about to give. Errors: the system's.
   std::uint32_t reap(const cleaner& clean);
+  /// The same, but does nothing where somebody else is attaching, detaching or reaping (and may be stopped in it).
+  std::uint32_t try_reap(const cleaner& clean);
 
   /// Returns when everything stored so far, by anybody, is on the disk. Errors: the system's; the arena is then never
   /// marked as synced again.
