@@ -187,6 +187,12 @@ std::vector<operation> operations() {
          return all;
        },
        17, true},
+      {"get", open,
+       [](victim& v) {
+         const auto found = v.m.get(v.in.key(5));
+         expect(found && found->is_whole(), "a value is not there, or torn");
+       },
+       unchanged, 3},
       {"get and for_each", open,
        [](victim& v) {
          expect(v.m.get(v.in.key(5)).has_value(), "a value is not there");
