@@ -466,7 +466,8 @@ TEST_CASE("beside a process that stands still, and then dies, at any instruction
   for (const operation& what : operations()) {
     INFO(what.name);
     // Each time from the start: some of them, unless all are asked for (and not all of thousands even then).
-    const std::uint64_t stride = is_exhaustive() ? std::max<std::uint64_t>(1, what.stride / 17) : what.stride * (sanitized ? 41 : 1);
+    const std::uint64_t stride =
+        is_exhaustive() ? std::max<std::uint64_t>(1, what.stride / 17) : what.stride * (sanitized ? 41 : 1);
     scene in(directory / "m");
     live_counts count;
     std::uint64_t n = 0;
