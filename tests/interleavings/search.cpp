@@ -313,6 +313,8 @@ class search {
           if (next.order == std::memory_order_seq_cst) throw violation{"a fence that memory here does not know"};
           weak_memory::fence(p.views, next.order);
           break;
+        case act::between:
+          break;
         case act::end:
           s.ended |= 1u << ending::bit_of(i, p.at->events.size() - 1);
           if (within_.real_time) s.told.join(p.views.now);
@@ -406,8 +408,9 @@ class search {
   }
 
   std::string trace() const {
-    static const char* const names[] = {"load", "store", "compare_exchange", "fetch_or", "fetch_and", "fence", "begin",
-                                        "end",  "wait",  "a reaper begins",  "buried",   "finished",  "failed"};
+    static const char* const names[] = {
+        "load", "store", "compare_exchange", "fetch_or", "fetch_and", "fence", "begin", "between",
+        "end",  "wait",  "a reaper begins",  "buried",   "finished",  "failed"};
     std::string text;
     char line[160];
     for (const taken& t : path_) {

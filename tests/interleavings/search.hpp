@@ -22,7 +22,8 @@
 //  5. Stores before the oldest that any living thread may see are forgotten. Nobody can see them, put a store before them,
 //     or learn anything from being told of them. (Reapers to come know at least what some thread living now does.)
 //  6. What dead and finished threads know is forgotten, but for what they have left in memory or told.
-//  7. Between operations a thread is what its operations have found, and its cache (threads.hpp).
+//  7. Between operations, and between parts of one where it says so, a thread is what its operations have found, and its
+//     cache (threads.hpp).
 #pragma once
 
 #include <cstdint>

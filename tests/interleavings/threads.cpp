@@ -54,11 +54,12 @@ place* programs::find(const place* before, std::uint64_t seen, std::size_t threa
   signature left_behind{thread};
   for (const event& e : made->events) sign(left_behind, e);
   made->dead_number = dead_.emplace(left_behind, static_cast<std::uint32_t>(dead_.size())).first->second;
-  if (made->next.does == act::begin || made->next.does == act::finished) {
-    // Between operations a thread is what it has done and found, and what is in its cache: how it has come there does not
-    // matter to what it will do.
+  if (made->next.does == act::begin || made->next.does == act::between || made->next.does == act::finished) {
+    // Between operations a thread is what it has done and found, and what is in its cache; so it is, for what it says
+    // itself, between parts of one. How it has come there does not matter to what it will do.
     signature all = left_behind;
-    all.insert(all.end(), {~std::uint64_t{0}, own_.cache.cursor, own_.cache.count, made->next.does == act::begin});
+    all.insert(all.end(), {~std::uint64_t{0}, own_.cache.cursor, own_.cache.count,
+                           static_cast<std::uint64_t>(made->next.does), made->next.value});
     all.insert(all.end(), made->cached.begin(), made->cached.end());
     const auto [at, is_new] = boundaries_.emplace(std::move(all), made.get());
     if (!is_new) return at->second;

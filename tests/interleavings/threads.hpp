@@ -29,6 +29,7 @@ enum class act : std::uint8_t {
   fetch_and,
   fence,
   begin,     ///< of an operation: an event of the history
+  between,   ///< the thread is nothing but `value`, its history and its cache: how it has come here does not matter
   end,       ///< of it
   wait,      ///< until there is a newer store at the location; then the operation begins anew
   who_died,  ///< what a reaper begins with
