@@ -236,7 +236,7 @@ struct story {
   bool hint = true;                              ///< right or not
   programs::program reaper = {};                 ///< if not the plain one
   bool one_writer = false;  ///< so that all of it is in one order, though they do not tell each other
-  bool is_long = false;     ///< not with the sanitizers, which make all of it ten times as long
+  bool is_long = false;     ///< not gone through with the sanitizers, which take several times as long
 };
 
 void set(const story& of) {
@@ -390,7 +390,8 @@ std::vector<story> stories_of_two() {
                      b.get(first);
                      b.get(first);
                    }},
-       .one_writer = true},
+       .one_writer = true,
+       .is_long = true},
       {.name = "updates of two values through one scratch area, and looks",
        .slots = 2,
        .occupied = 2,
@@ -460,7 +461,8 @@ std::vector<story> stories_of_two() {
       {.name = "a handle is filled while somebody inserts",
        .slots = 1,
        .occupied = 0,
-       .threads = {hold_and_fill, inserts(2)}},
+       .threads = {hold_and_fill, inserts(2)},
+       .is_long = true},
       {.name = "a handle is filled while somebody looks",
        .slots = 1,
        .occupied = 0,
@@ -485,7 +487,8 @@ std::vector<story> stories_of_two() {
                    },
                    inserts(2)},
        .deaths_max = 1,
-       .cache_limit = 1},
+       .cache_limit = 1,
+       .is_long = true},
       {.name = "iterate while others come and go", .slots = 2, .occupied = 1, .threads = {insert_and_remove, walk}},
       {.name = "iterate while others give back",
        .slots = 2,
@@ -539,7 +542,8 @@ std::vector<story> stories_of_three() {
       {.name = "remove and give back, insert, look",
        .slots = 1,
        .occupied = 1,
-       .threads = {remove_and_give_back, inserts(2), gets(first)}},
+       .threads = {remove_and_give_back, inserts(2), gets(first)},
+       .is_long = true},
       {.name = "remove and give back, insert, update",
        .slots = 1,
        .occupied = 1,
