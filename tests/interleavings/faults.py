@@ -23,6 +23,8 @@ SLOTS = "deferred_map/sharing/slots.hpp"
 #     find the same word one fails;
 #   - claim's compare-and-swap is relaxed, or make_vacant's store: the seq_cst operations on the bit between them acquire and
 #     release too. That neither of a pair does is found.
+# And one that this search cannot find, for it has one word of the bitmap and `fill` looks there in any case: that claim_any is
+# left out.
 #
 # name, file, and what to replace with what, once or more
 FAULTS = [
@@ -171,8 +173,6 @@ FAULTS = [
      "    Atomics::fetch_and(memory_.taken[at], ~bit, std::memory_order_acquire);"),
     ("claim does not go by what is vacant but by the bit", SLOTS,
      "    if (!word::is_vacant(before)) return false;\n", ""),
-    ("nobody searches the bitmap where hints lead to nothing", SLOTS,
-     "      if (claim_from_word(cache, at)) return true;\n    return false;", "      if (at >= words) return true;\n    return false;"),
     # Iterating
     ("iteration looks at nothing but the first slot", SLOTS,
      "      for (; taken != 0; taken &= taken - 1)\n        visit", "      for (taken &= 1; taken != 0; taken &= taken - 1)\n        visit"),
@@ -212,7 +212,7 @@ def run(fault, root, scratch, test_main, compiler):
     (place / "include" / header).write_text(text)
     here = root / "tests" / "interleavings"
     objects = []
-    for source in ("threads.cpp", "shared_slots_test.cpp"):
+    for source in ("threads.cpp", "stories.cpp", "shared_slots_test.cpp"):
         objects.append(str(place / (source + ".o")))
         built = subprocess.run([*compiler, "-std=c++20", "-O2", "-w", f"-I{place / 'include'}", "-c", str(here / source), "-o", objects[-1]],
                                capture_output=True, text=True)
