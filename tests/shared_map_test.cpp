@@ -396,6 +396,18 @@ TEST_CASE("an update by somebody who never was is damage, and not waited for") {
   CHECK(code_of([&] { m.erase(k); }) == dm::errc::damaged);
 }
 
+TEST_CASE("hints that mislead cost a search, and no slot") {
+  temporary_directory directory;
+  checked_map m = checked_map::create(directory / "m", {.max_slots = 6400, .reserve_slots = 6400});
+  {
+    const auto attached =
+        dm::sharing::attachment::open(directory / "m", dm::detail::shared_type_of<self_checking>(), {});
+    for (std::uint64_t i = 0; i < 2; ++i) attached->on().memory().hints[i] = 0;
+    attached->close();
+  }
+  CHECK(room_in(m) == 6400);
+}
+
 TEST_CASE("segments by name: made by one, opened by others, removed under them") {
   if (!std::filesystem::is_directory("/dev/shm")) {
     WARN("not tested here, there is no /dev/shm");
