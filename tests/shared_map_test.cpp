@@ -336,6 +336,9 @@ TEST_CASE("a writer that is stopped in the midst of an update blocks nobody but 
     stay();
   });
   REQUIRE(writer.hear() == 'r');
+  int status = 0;
+  REQUIRE(::waitpid(writer.pid(), &status, WUNTRACED) == writer.pid());
+  REQUIRE(WIFSTOPPED(status));
   for (int i = 0; i < 1000; ++i) REQUIRE(m.get(k)->number == 2);
   CHECK(m.state(k.index()) == dm::slot_state::updating);
   CHECK(m.try_update(k, [](self_checking&) { FAIL("called for a value that is being updated"); }) ==

@@ -156,7 +156,7 @@ std::vector<story> stories_of_two() {
        .occupied = 0,
        .threads = {inserts(1), inserts(2)},
        .deaths_max = 1,
-       .cache_limit = 4},
+       .cache_limit = 2},
       {.name = "insert, remove, and insert", .slots = 2, .occupied = 0, .threads = {insert_and_remove, inserts(2)}},
       {.name = "a handle is given up while somebody inserts",
        .slots = 1,

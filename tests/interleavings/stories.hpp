@@ -14,7 +14,7 @@ struct story {
   std::uint32_t occupied;
   std::vector<programs::program> threads;
   unsigned deaths_max = 2;
-  std::uint32_t cache_limit = 2;
+  std::uint32_t cache_limit = 1;
   std::uint32_t generation = unused_generation;  ///< of all slots
   bool hint = true;                              ///< right or not
   programs::program reaper = {};                 ///< if not the plain one
