@@ -5,6 +5,7 @@
 //       --repetitions N   of everything, in a random order of its own each time (5)
 //       --seconds S       for which each is measured (0.5)
 //       --values N        that every map is filled with (1000000)
+//       --patience S      spent in all on waiting for other programs to be done, and on measuring again what they disturbed
 //       --processes N,N   only readers, and insertions with removals, in so many processes: how it scales
 //
 // What is done, by one process or several (each on keys of its own where it changes anything):
@@ -52,6 +53,7 @@ struct settings {
   std::uint64_t values = 1'000'000;
   std::size_t repetitions = 5;
   duration how_long;
+  double patience_seconds = 300;
   std::vector<std::size_t> processes;
 };
 
@@ -232,7 +234,7 @@ class json_list {
   bool first_ = true;
 };
 
-void print(json_list& to, const std::string& name, const scenario& of, std::span<const count> counted) {
+void print(json_list& to, const std::string& name, const scenario& of, std::span<const count> counted, double others) {
   to.next();
   std::printf(R"({"scenario": "%s", "side": "%s", "processes": %zu, "per_second": [)", name.c_str(), of.side.c_str(),
               counted.size());
@@ -241,11 +243,11 @@ void print(json_list& to, const std::string& name, const scenario& of, std::span
   std::printf("], \"processor\": [");
   separator = "";
   for (const count& c : counted) std::printf("%s%.3f", std::exchange(separator, ", "), c.processor_seconds / c.seconds);
-  std::printf("]}");
+  std::printf("], \"others\": %.3f}", others);
 }
 
-void run(json_list& results, const scenario& s, const duration& how_long) {
-  std::vector<count> counted;
+counts run_checked(const scenario& s, const duration& how_long) {
+  counts counted;
   try {
     counted = run_processes(s.works, how_long);
   } catch (const interrupted&) {
@@ -253,13 +255,28 @@ void run(json_list& results, const scenario& s, const duration& how_long) {
   } catch (const std::exception& e) {
     throw std::runtime_error(s.side + ", " + s.name + ": " + e.what());
   }
-  for (const count& c : counted)
+  for (const count& c : counted.all)
     if (c.torn != 0 || c.missing != 0)
       throw std::runtime_error(s.side + ", " + s.name + ": " + std::to_string(c.torn) + " values were torn, " +
                                std::to_string(c.missing) + " were not what had been stored");
-  const std::span all(counted);
-  print(results, s.name, s, s.beside.empty() ? all : all.first(all.size() - 1));
-  if (!s.beside.empty()) print(results, s.beside, s, all.last(1));
+  return counted;
+}
+
+/// `patience`: seconds left of it.
+void run(json_list& results, const scenario& s, const duration& how_long, double& patience) {
+  // Of one processor. What others do takes the processor from one of the processes, or the lock's holder off it.
+  constexpr double quiet = 0.06;
+  counts counted = run_checked(s, how_long);
+  while (counted.others > quiet && patience > 0) {
+    const auto from = std::chrono::steady_clock::now();
+    wait_for_quiet(quiet, patience);
+    counts again = run_checked(s, how_long);
+    if (again.others < counted.others) counted = std::move(again);
+    patience -= std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+  }
+  const std::span all(counted.all);
+  print(results, s.name, s, s.beside.empty() ? all : all.first(all.size() - 1), counted.others);
+  if (!s.beside.empty()) print(results, s.beside, s, all.last(1), counted.others);
 }
 
 // Gets of 8 bytes beside the maps of one process --------------------------------------------------------------------------
@@ -364,6 +381,7 @@ void run_all(const settings& how) {
   if (!scaling) all.push_back(apart);
 
   std::mt19937_64 random(std::random_device{}());
+  double patience = how.patience_seconds;
   std::printf("{\"values\": %llu, \"value_bytes\": %zu, \"seconds\": %g, \"repetitions\": %zu,\n",
               static_cast<unsigned long long>(how.values), sizeof(record), how.how_long.measured, how.repetitions);
   {
@@ -374,7 +392,7 @@ void run_all(const settings& how) {
         if (::isatty(2) != 0)
           std::fprintf(stderr, "\r\033[K%zu/%zu %zu/%zu %s %s", repetition + 1, how.repetitions, i + 1, all.size(),
                        all[i].name.c_str(), all[i].side.c_str());
-        run(results, all[i], how.how_long);
+        run(results, all[i], how.how_long, patience);
       }
     }
   }
@@ -382,7 +400,12 @@ void run_all(const settings& how) {
   {
     json_list results("gets");
     for (std::size_t repetition = 0; !scaling && repetition < how.repetitions; ++repetition)
-      for (const std::uint64_t values : {std::uint64_t{10'000}, how.values}) print_gets(results, prefix, values);
+      for (const std::uint64_t values : {std::uint64_t{10'000}, how.values}) {
+        const auto from = std::chrono::steady_clock::now();
+        wait_for_quiet(0.06, patience);
+        patience -= std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+        print_gets(results, prefix, values);
+      }
   }
   if (::isatty(2) != 0) std::fprintf(stderr, "\r\033[K");
   std::printf("}\n");
@@ -395,6 +418,8 @@ bool parse(int argc, char** argv, settings& how) {
       how.repetitions = std::stoul(value);
     } else if (option == "--seconds") {
       how.how_long.measured = std::stod(value);
+    } else if (option == "--patience") {
+      how.patience_seconds = std::stod(value);
     } else if (option == "--values") {
       how.values = std::stoul(value);
     } else if (option == "--processes") {

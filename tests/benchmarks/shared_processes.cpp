@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -25,6 +26,15 @@ double seconds_of(clockid_t clock) {
   timespec at;
   clock_gettime(clock, &at);
   return static_cast<double>(at.tv_sec) + 1e-9 * static_cast<double>(at.tv_nsec);
+}
+
+/// What all processors of the machine have worked so far, or were kept from by its host.
+double busy_seconds() {
+  std::ifstream stat("/proc/stat");
+  std::string cpu;
+  double user = 0, nice = 0, system = 0, idle = 0, waiting = 0, irq = 0, softirq = 0, steal = 0;
+  stat >> cpu >> user >> nice >> system >> idle >> waiting >> irq >> softirq >> steal;
+  return (user + nice + system + irq + softirq + steal) / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
 /// Child processes, all of which are gone when this is.
@@ -98,7 +108,7 @@ void pace::wait_for_the_others() {
 double pace::clock_seconds() { return seconds_of(CLOCK_MONOTONIC); }
 double pace::processor_seconds() { return seconds_of(CLOCK_PROCESS_CPUTIME_ID); }
 
-std::vector<count> run_processes(const std::vector<work>& all, const duration& how_long) {
+counts run_processes(const std::vector<work>& all, const duration& how_long) {
   const auto memory = shared_memory(sizeof(pace::board));
   auto& board = *new (memory.get()) pace::board;
   const std::span places(board.places, all.size());
@@ -117,17 +127,30 @@ std::vector<count> run_processes(const std::vector<work>& all, const duration& h
   board.now = pace::warming_up;
   sleep(how_long.warm_up);
   board.now = pace::counting;
+  const double busy_from = busy_seconds(), from = seconds_of(CLOCK_MONOTONIC);
   sleep(how_long.measured);
   board.now = pace::over;
+  const double busy = busy_seconds() - busy_from, took = seconds_of(CLOCK_MONOTONIC) - from;
   wait_while([&] { return team.any_left(); });
 
-  std::vector<count> counted;
+  counts counted;
+  double ours = 0;
   for (const pace::place& place : places) {
     if (place.error[0] != '\0') throw std::runtime_error(place.error);
     if (place.counted.seconds == 0) throw std::runtime_error("a process has ended early");
-    counted.push_back(place.counted);
+    counted.all.push_back(place.counted);
+    ours += place.counted.processor_seconds;
   }
+  counted.others = std::max(0., busy - ours) / took;
   return counted;
+}
+
+void wait_for_quiet(double others, double seconds) {
+  for (double waited = 0; waited < seconds; waited += 0.2) {
+    const double from = busy_seconds();
+    sleep(0.2);
+    if (busy_seconds() - from < others * 0.2) return;
+  }
 }
 
 void run_process(const std::function<void()>& what) {

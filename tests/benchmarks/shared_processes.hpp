@@ -104,8 +104,17 @@ struct interrupted : std::runtime_error {
 
 using work = std::function<void(pace&)>;
 
+/// What all processes have done, and what share of one processor other programs took meanwhile.
+struct counts {
+  std::vector<count> all;
+  double others = 0;
+};
+
 /// Runs each work in a process of its own, all at once. Errors: std::runtime_error where one of them failed.
-std::vector<count> run_processes(const std::vector<work>& all, const duration& how_long);
+counts run_processes(const std::vector<work>& all, const duration& how_long);
+
+/// Waits until other programs take less than `others` of one processor; gives up after `seconds`.
+void wait_for_quiet(double others, double seconds);
 
 /// Runs one thing in a process of its own and waits for it. Errors: as above.
 void run_process(const std::function<void()>& what);
