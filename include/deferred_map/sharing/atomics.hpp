@@ -38,6 +38,15 @@ struct processor_atomics {
     std::atomic_thread_fence(order);
 #endif
   }
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+  /// Two words that follow each other, as by two relaxed loads in no particular order, by one instruction: processors of
+  /// this kind keep each aligned word of it whole, and its order before later loads as they do for any load. `volatile`
+  /// keeps the compiler from doing it twice or elsewhere, as it may not do with an atomic.
+  using two_words = __m128i;
+  static two_words load_two(const std::uint64_t* words) noexcept {
+    return *reinterpret_cast<const volatile __m128i_u*>(words);
+  }
+#endif
   /// In a loop that waits for another process.
   static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)

@@ -81,19 +81,23 @@ class slot_operations {
   std::optional<std::uint64_t> read_existing(std::uint32_t index, std::uint32_t generation, void* value,
                                              std::size_t size_bytes) const noexcept {
     const std::uint64_t& word_now = word_at(index);
+    const std::uint64_t* const from = value_at(index);  // here, or it would be computed again after the acquire
     for (;;) {
       // acquire: the value that was complete before this word was stored.
       const std::uint64_t before = Atomics::load(word_now, std::memory_order_acquire);
-      if (!is_alive(before, generation)) return std::nullopt;
-      // While a slot is updating its new value is whole in the updater's scratch area.
-      if (word::is_updating(before)) [[unlikely]]
+      // Nearly always occupied, which one comparison tells.
+      if (word::version_of(before) == version::occupied(generation)) [[likely]] {
+        copy_out<Atomics>(value, size_bytes, from);
+      } else {
+        if (!is_alive(before, generation)) return std::nullopt;
+        // While a slot is updating its new value is whole in the updater's scratch area.
         copy_out<Atomics>(value, size_bytes, memory_.lease_value(word::lease_of(before)));
-      else
-        copy_out<Atomics>(value, size_bytes, value_at(index));
+      }
       // Who writes to the slot's value, or to the scratch area, has changed the word before and put a release fence
       // between. If a load above saw any such store, this fence makes the load below see the changed word.
       Atomics::fence(std::memory_order_acquire);
-      if (Atomics::load(word_now, std::memory_order_relaxed) == before) return before;
+      if (Atomics::load(word_now, std::memory_order_relaxed) == before) [[likely]]
+        return before;
     }
   }
 

@@ -21,6 +21,13 @@ void copy_words(std::uint64_t* to, const std::uint64_t* from, std::size_t words)
 template <class Atomics>
 void copy_out(void* value, std::size_t size_bytes, const std::uint64_t* from) noexcept {
   auto* to = static_cast<std::byte*>(value);
+  if constexpr (requires { Atomics::load_two(from); }) {
+    for (; size_bytes >= 2 * sizeof(std::uint64_t); to += 2 * sizeof(std::uint64_t), from += 2) {
+      const auto words = Atomics::load_two(from);
+      std::memcpy(to, &words, sizeof words);
+      size_bytes -= sizeof words;
+    }
+  }
   for (; size_bytes >= sizeof(std::uint64_t); to += sizeof(std::uint64_t), size_bytes -= sizeof(std::uint64_t)) {
     const std::uint64_t word = Atomics::load(*from++, std::memory_order_relaxed);
     std::memcpy(to, &word, sizeof word);
