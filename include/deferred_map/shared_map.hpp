@@ -393,7 +393,7 @@ class shared_map {
   /// Changes a value wholly or not at all, and in everybody's sight at once: change(T&) works on a copy, which then takes
   /// the value's place provided nobody else has changed it meanwhile; else it is done again with the newer value, so
   /// `change` may be called several times. False where the key is stale. If `change` throws, nothing has changed.
-  /// Cost: three copies of T and three locked instructions.
+  /// Cost: three copies of T and two locked instructions.
   template <class F>
   bool update(Key k, F change) {
     return update_unless_busy(k, change, [&](std::uint64_t seen) {

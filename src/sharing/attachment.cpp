@@ -1,7 +1,6 @@
 #include "deferred_map/sharing/attachment.hpp"
 
 #include <atomic>
-#include <bit>
 #include <chrono>
 #include <thread>
 
@@ -25,7 +24,8 @@ attachment::attachment(std::unique_ptr<shared_arena> arena)
     : arena_(std::move(arena)),
       on_(arena_->memory(), arena_->attachment()),
       identity_(detail::next_map_identity()),
-      parts_(std::make_shared<thread_parts>(on_, cached_max(arena_->memory().slots_max))) {}
+      parts_(std::make_shared<thread_parts>(on_, cached_max(arena_->memory().slots_max))),
+      first_lease_(arena_->attachment() * leases_per_attachment) {}
 
 std::unique_ptr<attachment> attachment::create(const std::filesystem::path& path, const stored_type& type,
                                                const arena_options& how) {
@@ -98,16 +98,10 @@ bool attachment::finish_if_dead(std::uint32_t index, std::uint64_t seen) {
   return true;
 }
 
-std::uint32_t attachment::take_lease() noexcept {
+std::uint32_t attachment::take_any_lease() noexcept {
   for (int tries = 1;; ++tries) {
-    std::uint32_t free = free_leases_.load(std::memory_order_relaxed);
-    while (free != 0) {
-      const auto bit = static_cast<std::uint32_t>(std::countr_zero(free));
-      // acquire: the last stores to the scratch area, by whichever thread had it, come before ours.
-      if (free_leases_.compare_exchange_weak(free, free & ~(1u << bit), std::memory_order_acquire,
-                                             std::memory_order_relaxed))
-        return bit;
-    }
+    for (std::uint32_t which = 0; which < leases_per_attachment; ++which)
+      if (take_lease(which)) return which;
     if (tries % 64 == 0)
       std::this_thread::yield();
     else

@@ -43,19 +43,26 @@ class attachment {
   bool finish_if_dead(std::uint32_t index, std::uint64_t seen);
 
   /// One of the attachment's scratch areas, for a scope. All of its threads share eight; each is held for the length of two
-  /// copies of a value, so who finds none free waits for that long.
+  /// copies of a value, so who finds none free waits for that long. Cost: one locked instruction.
   class lease {
    public:
-    explicit lease(attachment& of) noexcept : of_(of), bit_(of.take_lease()) {}
+    explicit lease(attachment& of) noexcept : of_(of), which_(recent_) {
+      if (!of_.take_lease(which_)) [[unlikely]]
+        recent_ = which_ = of_.take_any_lease();
+    }
     lease(const lease&) = delete;
     lease& operator=(const lease&) = delete;
-    ~lease() { of_.free_leases_.fetch_or(1u << bit_, std::memory_order_release); }
+    // release: our stores to the scratch area, for whichever thread has it next.
+    ~lease() { of_.leases_[which_].taken.store(false, std::memory_order_release); }
 
-    std::uint32_t number() const noexcept { return of_.arena_->attachment() * leases_per_attachment + bit_; }
+    std::uint32_t number() const noexcept { return of_.first_lease_ + which_; }
 
    private:
+    // The one this thread had last: threads that have found one each leave one another alone.
+    constinit static inline thread_local std::uint32_t recent_ = 0;
+
     attachment& of_;
-    std::uint32_t bit_;
+    std::uint32_t which_;
   };
 
   /// Errors: the system's.
@@ -69,14 +76,23 @@ class attachment {
 
  private:
   explicit attachment(std::unique_ptr<shared_arena> arena);
-  std::uint32_t take_lease() noexcept;
+  bool take_lease(std::uint32_t which) noexcept {
+    std::atomic<bool>& taken = leases_[which].taken;
+    // acquire: the last stores to the scratch area, by whichever thread had it, come before ours.
+    return !taken.load(std::memory_order_relaxed) && !taken.exchange(true, std::memory_order_acquire);
+  }
+  std::uint32_t take_any_lease() noexcept;
 
   std::unique_ptr<shared_arena> arena_;
   operations on_;
   std::uint64_t identity_;
   std::shared_ptr<thread_parts> parts_;
+  std::uint32_t first_lease_;
   // In this process alone: which scratch area a thread has is nobody else's business.
-  std::atomic<std::uint32_t> free_leases_{(1u << leases_per_attachment) - 1};
+  struct alignas(64) lease_state {
+    std::atomic<bool> taken = false;
+  };
+  lease_state leases_[leases_per_attachment];
 };
 
 }  // namespace dm::sharing
