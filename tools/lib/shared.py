@@ -30,18 +30,20 @@ def shown(rate):
     return f"{rate / MILLION:.2f} M" if rate >= MILLION else f"{rate / 1000:.1f} k"
 
 
+def with_ratio(rate, rates):
+    return f"{shown(rate)} ({rates['dm'] / rate:.1f})"
+
+
 def print_rates(medians):
     sides = [side for side in NAMES if any(key[2] == side for key in medians)]
-    rows = list(dict.fromkeys(key[:2] for key in sorted(medians, key=lambda key: (list(WHAT).index(key[0]), key[1]))
-                              )) if medians else []
-    print(f"{'operations a second':28} {'procs':>5}" + "".join(f" {side:>15}" for side in sides)
-          + "   dm / " + ", dm / ".join(side for side in sides if side != "dm"))
+    rows = sorted({key[:2] for key in medians}, key=lambda row: (list(WHAT).index(row[0]), row[1]))
+    print("operations a second of all processes, and in brackets how many times as many dm has")
+    print(f"{'':28} {'procs':>5}" + "".join(f" {side:>16}" for side in sides))
     for scenario, processes in rows:
         rates = {side: medians[scenario, processes, side] for side in sides if (scenario, processes, side) in medians}
-        line = f"{WHAT[scenario]:28} {processes:5}" + "".join(
-            f" {shown(rates[side]) if side in rates else '-':>15}" for side in sides)
-        if "dm" in rates:
-            line += "   " + "  ".join(f"{rates['dm'] / rates[side]:6.1f}" for side in sides if side != "dm" and side in rates)
+        line = f"{WHAT[scenario]:28} {processes:5}"
+        for side, rate in rates.items():
+            line += f" {shown(rate) if side == 'dm' else with_ratio(rate, rates):>16}"
         print(line)
 
 
