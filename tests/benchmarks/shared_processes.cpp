@@ -68,10 +68,10 @@ class children {
     }
     ::_exit(1);
   }
-  /// False once all have ended.
-  bool any_left() {
+  /// How many have not ended yet.
+  std::size_t left() {
     std::erase_if(running_, [](pid_t child) { return ::waitpid(child, nullptr, WNOHANG) == child; });
-    return !running_.empty();
+    return running_.size();
   }
 
  private:
@@ -101,7 +101,7 @@ std::shared_ptr<void> shared_memory(std::size_t size_bytes) {
 }
 
 void pace::wait_for_the_others() {
-  mine_.is_ready.store(1);
+  mine_.reached.store(warming_up);
   // There may be more processes than processors.
   while (all_.now.load() == preparing) ::sched_yield();
 }
@@ -121,27 +121,39 @@ counts run_processes(const std::vector<work>& all, const duration& how_long) {
           all[i](mine);
         },
         places[i].error, sizeof places[i].error);
-  wait_while([&] {
-    return team.any_left() && !std::all_of(places.begin(), places.end(), [](auto& p) { return p.is_ready.load(); });
-  });
+  const auto require_success = [&] {
+    for (const pace::place& place : places)
+      if (place.error[0] != '\0') throw std::runtime_error(place.error);
+  };
+  const auto wait_until_all_are = [&](pace::phase phase) {
+    const auto is_there = [&](const pace::place& place) { return place.reached.load() >= phase; };
+    wait_while([&] { return team.left() == all.size() && !std::ranges::all_of(places, is_there); });
+    if (team.left() == all.size()) return;
+    require_success();
+    throw std::runtime_error("a process has ended early");
+  };
+
+  wait_until_all_are(pace::warming_up);
   board.now = pace::warming_up;
   sleep(how_long.warm_up);
   board.now = pace::counting;
+  // Who is kept waiting for a lock notices late.
+  wait_until_all_are(pace::counting);
   const double busy_from = busy_seconds(), from = seconds_of(CLOCK_MONOTONIC);
   sleep(how_long.measured);
   board.now = pace::over;
   const double busy = busy_seconds() - busy_from, took = seconds_of(CLOCK_MONOTONIC) - from;
-  wait_while([&] { return team.any_left(); });
+  wait_while([&] { return team.left() != 0; });
+  require_success();
 
   counts counted;
   double ours = 0;
   for (const pace::place& place : places) {
-    if (place.error[0] != '\0') throw std::runtime_error(place.error);
     if (place.counted.seconds == 0) throw std::runtime_error("a process has ended early");
     counted.all.push_back(place.counted);
-    ours += place.counted.processor_seconds;
+    ours += place.counted.processor_seconds / place.counted.seconds;
   }
-  counted.others = std::max(0., busy - ours) / took;
+  counted.others = std::max(0., busy / took - ours);
   return counted;
 }
 
@@ -166,7 +178,7 @@ void run_process(const std::function<void()>& what) {
         shared[0].done = true;
       },
       shared[0].error, sizeof shared[0].error);
-  wait_while([&] { return child.any_left(); });
+  wait_while([&] { return child.left() != 0; });
   if (shared[0].error[0] != '\0') throw std::runtime_error(shared[0].error);
   if (!shared[0].done) throw std::runtime_error("a process has ended early");
 }

@@ -53,7 +53,7 @@ class pace {
  public:
   enum phase : std::uint32_t { preparing, warming_up, counting, over };
   struct alignas(128) place {
-    std::atomic<std::uint32_t> is_ready = 0;
+    std::atomic<std::uint32_t> reached = preparing;
     count counted;
     char error[256] = {};
   };
@@ -80,6 +80,7 @@ class pace {
       if (now == seen) continue;
       if (now == over) break;
       seen = now;
+      mine_.reached.store(now);
       before = done;
       from = clock_seconds();
       processor_from = processor_seconds();
