@@ -8,6 +8,10 @@ namespace dm {
 
 std::string recovery_report::to_string() const {
   if (outcome == recovery_outcome::clean) return "it had been closed: nothing to do";
+  // Of shared slots none is lost sight of: there is nothing to rebuild, and nobody counts what was given back.
+  if (outcome == recovery_outcome::recovered && owners_reaped != 0)
+    return std::to_string(owners_reaped) + (owners_reaped == 1 ? " user" : " users") +
+           " had been killed with it open: what they had begun was finished, what they held was given back";
   const std::string who = killed_pid == 0 ? "its last user"
                                           : "process " + std::to_string(killed_pid) +
                                                 (killed_program.empty() ? "" : " (" + killed_program + ")");

@@ -4,6 +4,7 @@ namespace dm::detail {
 
 recovery_report report_of(const sharing::shared_arena& arena) {
   recovery_report report;
+  report.owners_reaped = arena.reaped_at_open();
   if (arena.found() == left_as::machine_stopped) {
     const sharing::rebuild_counts& counts = arena.salvaged();
     report.outcome = recovery_outcome::salvaged;

@@ -8,13 +8,14 @@
 
 namespace dm {
 
-/// `mapped_map::recovery()`: how the file had been left, and what was done about it.
+/// `recovery()` of a map: how the file had been left, and what was done about it.
 struct recovery_report {
   recovery_outcome outcome = recovery_outcome::clean;
   std::uint32_t slots_examined = 0;
   std::uint32_t reserved_given_back = 0;  ///< slots whose handles died with their process
   std::uint32_t updates_finished = 0;     ///< an `update` that was committed but not yet copied into its slot
   std::uint32_t impossible_mended = 0;    ///< by salvage: slots whose version no history leaves, now vacant
+  std::uint32_t owners_reaped = 0;        ///< of a shared map: who had died with it open
   std::uint32_t killed_pid = 0;           ///< who had it open; 0 where it was closed
   std::string killed_program;
   std::int64_t duration_ns = 0;
