@@ -7,11 +7,13 @@ demo_show() (
   build=$(cd "$1" && pwd)
   PATH=$build/examples:$build/tools/dm-inspect:$PATH
   directory=$(mktemp -d)
-  churn_pid=
+  churn_pid= sampler_pid= sleeper_pid= watch_pid=
+  table=deferred-map-demo-$$
   step="preparing"
   end() {
-    local status=$?
-    if [ -n "$churn_pid" ]; then kill -9 "$churn_pid" 2>/dev/null || true; fi
+    local status=$? pid
+    for pid in $churn_pid $sampler_pid $sleeper_pid $watch_pid; do kill -9 "$pid" 2>/dev/null || true; done
+    process_table remove --name "$table" >/dev/null 2>&1 || true
     rm -rf "$directory"
     if [ $status -ne 0 ]; then echo "The demonstration failed while $step (status $status)." >&2; fi
     exit $status
@@ -31,13 +33,26 @@ demo_show() (
   run() {
     printf '%s$ %s%s\n' "$grey" "$*" "$plain"
     "$@" >said 2>&1 || { local status=$?; cat said >&2; echo "failed: $*" >&2; return $status; }
-    fold -s -w 118 said
+    shown
   }
+  shown() { fold -s -w 118 said; }
   wrong() {
     echo "wrong: $*" >&2
     return 1
   }
   packages_said() { sed -n 's/^.*\<\([0-9][0-9]* packages, [0-9]* dependencies\).*$/\1/p' said | head -n 1; }
+  start_sampler() {
+    printf '%s$ process_table sample --name %s &%s\n' "$grey" "$table" "$plain"
+    process_table sample --name "$table" >sampled 2>&1 &
+    sampler_pid=$!
+    for _ in $(seq 100); do
+      if grep -q '^sampling into ' sampled; then fold -s -w 118 sampled; return; fi
+      kill -0 "$sampler_pid" 2>/dev/null || break
+      sleep 0.05
+    done
+    cat sampled >&2
+    wrong "the sampler sampled nothing in five seconds"
+  }
   now_us() { local ns; ns=$(date +%s%N); echo $((ns / 1000)); }
   # What a page says that an upgrade does not change: all but the versions.
   without_versions() { sed -E '/^[^ ]/s/ .*//' said; }
@@ -109,7 +124,53 @@ demo_show() (
   run dm-inspect check packages.graph
   run dm-inspect slots packages.graph --state occupied --limit 3
 
+  title "6. A map in shared memory, that many processes use at once"
+  say "process_table samples this machine's processes into a shared map, ten times a second. Others look on without a" \
+    "lock, and without the right to write."
+  sleep 60 &
+  sleeper_pid=$!
+  start_sampler
+  sleep 2
+  shown() { cut -c -118 said; }
+  run process_table top --name "$table" --once --rows 5
+  say "The sampler gets kill -9 in the middle of its work. Who looks on is told, and goes on. watch keeps the key of a" \
+    "process: it is the same after the next sampler has taken over, and stale when the process has ended."
+  printf '%s$ process_table watch %s --name %s >watched &%s\n' "$grey" "$sleeper_pid" "$table" "$plain"
+  process_table watch "$sleeper_pid" --name "$table" >watched 2>&1 &
+  watch_pid=$!
+  local victim=$sampler_pid
+  for _ in $(seq 100); do
+    grep -q '^sleeping' watched && break
+    sleep 0.05
+  done
+  printf '%s$ kill -9 %s%s\n' "$grey" "$sampler_pid" "$plain"
+  kill -9 "$sampler_pid" || wrong "the sampler was gone before it was killed"
+  wait "$sampler_pid" 2>/dev/null || true
+  run process_table top --name "$table" --once --rows 3
+  grep -q "(process $victim) was killed" said || wrong "the kill went unnoticed"
+  start_sampler
+  grep -q "process $victim, was killed" sampled || wrong "the next sampler did not take over"
+  run process_table top --name "$table" --once --rows 3
+  grep -q "by process $sampler_pid\$" said || wrong "the next sampler does not sample"
+  printf '%s$ kill %s; cat watched%s\n' "$grey" "$sleeper_pid" "$plain"
+  kill "$sleeper_pid"
+  wait "$sleeper_pid" 2>/dev/null || true
+  sleeper_pid=
+  wait "$watch_pid" || wrong "watch failed"
+  watch_pid=
+  cut -c -118 watched
+  grep -q '^ended: ' watched || wrong "watch did not see the end of its process"
+  say "Each process names its parent by key; tree follows the keys:"
+  printf '%s$ process_table tree --name %s | head -n 8%s\n' "$grey" "$table" "$plain"
+  process_table tree --name "$table" >said
+  head -n 8 said | cut -c -118
+  kill "$sampler_pid"
+  wait "$sampler_pid" || wrong "the sampler failed"
+  sampler_pid=
+  run process_table remove --name "$table"
+
   step="cleaning up"
   printf '\n'
-  say "That was it; the files are removed. To play: $build/examples/package_graph and $build/tools/dm-inspect/dm-inspect."
+  say "That was it; the files are removed. To play: package_graph and process_table in $build/examples," \
+    "and $build/tools/dm-inspect/dm-inspect."
 )
