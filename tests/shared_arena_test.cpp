@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <fstream>
 #include <set>
@@ -348,6 +349,44 @@ TEST_CASE("a process that is killed is dead at once, and what it held is given b
   CHECK(word::is_vacant(arena->memory().word(12)));
   CHECK(arena->memory().taken[0] == 0);
   CHECK(arena->reap(nobody_dead) == 0);
+}
+
+// A mapping holds its open file description, and with it the locks, for as long as it is there; and while another process reads
+// the command line of one that was killed (`ps` does), its memory outlives it, and outlived its parent's wait for it.
+TEST_CASE("a process that is killed is dead at once, even while others read its command line") {
+  temporary_directory directory(temporary_directory::in_memory());
+  const auto path = directory / "m";
+  const auto arena = create(path);
+  int line[2];
+  REQUIRE(::pipe(line) == 0);
+  std::vector<child_process> readers;
+  for (int i = 0; i < 3; ++i)
+    readers.emplace_back([&](auto) {
+      for (pid_t pid; ::read(line[0], &pid, sizeof pid) == sizeof pid;) {
+        const std::string command_line = "/proc/" + std::to_string(pid) + "/cmdline";
+        for (char some[64], read = 1; read;) {
+          const int file = ::open(command_line.c_str(), O_RDONLY);
+          read = ::read(file, some, sizeof some) > 0;
+          ::close(file);
+        }
+      }
+    });
+  int alive = 0;
+  for (int round = 0; round < 100; ++round) {
+    auto child = holder(path, 0, 1);
+    REQUIRE(child.hear() == 'r');
+    for (std::size_t i = 0; i < readers.size(); ++i) {
+      const pid_t pid = child.pid();
+      REQUIRE(::write(line[1], &pid, sizeof pid) == sizeof pid);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(round * 10));
+    child.kill();
+    alive += arena->is_alive(1);
+    while (arena->is_alive(1)) std::this_thread::yield();
+    CHECK(arena->reap(give_back) == 1);
+  }
+  CHECK(alive == 0);
+  for (const int end : line) ::close(end);
 }
 
 TEST_CASE("who attaches reaps the dead first, and has their entries only then") {

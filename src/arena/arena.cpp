@@ -74,13 +74,14 @@ struct arena::state {
   }
 
   void map(bip::mode_t mode, std::uint64_t size_bytes) {
+    const posix::file unlocked = file.opened_again(mode == bip::read_write);
     try {
 #ifdef MAP_NORESERVE
       // A private mapping of the whole file must not be counted against the machine's memory.
-      region = bip::mapped_region(mappable(file.descriptor()), mode, 0, size_bytes, nullptr,
+      region = bip::mapped_region(mappable(unlocked.descriptor()), mode, 0, size_bytes, nullptr,
                                   mode == bip::copy_on_write ? MAP_NORESERVE : bip::default_map_options);
 #else
-      region = bip::mapped_region(mappable(file.descriptor()), mode, 0, size_bytes);
+      region = bip::mapped_region(mappable(unlocked.descriptor()), mode, 0, size_bytes);
 #endif
     } catch (const bip::interprocess_exception& e) {
       throw error(std::error_code(e.get_native_error(), std::generic_category()), file.path(),

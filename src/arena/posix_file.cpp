@@ -137,6 +137,18 @@ file file::open(const std::filesystem::path& path, bool writable) {
   return opened;
 }
 
+file file::opened_again(bool writable) const {
+  file again;
+  again.path_ = path_;
+  // By descriptor: it may have no name, or another file may have it by now.
+  const std::string by_descriptor = "/proc/self/fd/" + std::to_string(descriptor_);
+  again.descriptor_ = retry([&] { return ::open(by_descriptor.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC); });
+  if (again.descriptor_ < 0 && (errno == ENOENT || errno == EACCES))
+    again.descriptor_ = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+  if (again.descriptor_ < 0) fail(errno, "opening it once more");
+  return again;
+}
+
 file file::create_unnamed(const std::filesystem::path& path, std::uint32_t permissions) {
   file created;
   created.path_ = path;

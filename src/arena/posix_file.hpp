@@ -44,6 +44,11 @@ class file {
   int descriptor() const noexcept { return descriptor_; }
   const std::filesystem::path& path() const noexcept { return path_; }
 
+  /// The same file, opened once more, to be mapped by. A mapping holds its open file description, locks included, and may
+  /// outlive its process's end: for as long as another reads /proc/PID/cmdline of it, as `ps` does. What is mapped by a
+  /// description without locks keeps none. Where there is no /proc to open it by, a duplicate of the descriptor.
+  file opened_again(bool writable) const;
+
   std::uint64_t size_bytes() const;
   /// Bytes that have real blocks.
   std::uint64_t allocated_bytes() const;
@@ -57,7 +62,7 @@ class file {
   bool name_leads_here() const noexcept;
 
   /// Takes an open-file-description lock on the whole file, or returns false where another open holds one.
-  /// The kernel drops it when the last descriptor goes, however the process ends.
+  /// The kernel drops it when the last descriptor and the last mapping made by it go, however the process ends.
   bool try_lock(lock_mode mode) const;
   /// The same for one byte at `offset`, exclusively. The file need not reach that far: such bytes stand for things.
   bool try_lock_byte(std::uint64_t offset) const;

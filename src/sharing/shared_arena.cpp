@@ -91,8 +91,9 @@ struct shared_arena::state {
 
   void map() {
     const std::uint64_t size_bytes = header.file_size_for(header.slots_max);
+    const posix::file unlocked = file.opened_again(writable);
     try {
-      bip::mapped_region mapped(mappable(file.descriptor()), writable ? bip::read_write : bip::read_only, 0,
+      bip::mapped_region mapped(mappable(unlocked.descriptor()), writable ? bip::read_write : bip::read_only, 0,
                                 size_bytes);
       mapping.swap(mapped);
     } catch (const bip::interprocess_exception& e) {
