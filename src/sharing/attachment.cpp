@@ -53,9 +53,9 @@ void attachment::refill(slot_cache& cache) {
       if (on_.claim_any(cache)) return;
       throw;
     }
-    // The hints may have misled; the bitmap does not.
+    // Now it is worth waiting for who reaps. And the hints may have misled; the bitmap does not.
+    reap();
     if (on_.claim_any(cache)) return;
-    if (reap() != 0) continue;
     throw error(errc::full, arena_->path(),
                 "this map is full: it can have " + std::to_string(on_.memory().slots_max) +
                     " slots, as fixed when it was made (max_slots), and all of them have values, belong to handles or "

@@ -31,32 +31,32 @@ FAULTS = [
     # Looking
     ("read has no fence before it looks again", SLOTS,
      """      Atomics::fence(std::memory_order_acquire);
-      if (Atomics::load(word_now, std::memory_order_relaxed) == before) return before;""",
-     """      if (Atomics::load(word_now, std::memory_order_relaxed) == before) return before;"""),
+      if (Atomics::load(word_now, std::memory_order_relaxed) == before) [[likely]]\n        return before;""",
+     """      if (Atomics::load(word_now, std::memory_order_relaxed) == before) [[likely]]\n        return before;"""),
     ("read does not look again", SLOTS,
-     "      if (Atomics::load(word_now, std::memory_order_relaxed) == before) return before;", "      return before;"),
+     "      if (Atomics::load(word_now, std::memory_order_relaxed) == before) [[likely]]\n        return before;", "      return before;"),
     ("read does not acquire the word", SLOTS,
      """      const std::uint64_t before = Atomics::load(word_now, std::memory_order_acquire);
-      if (!is_alive(before, generation)) return std::nullopt;""",
+      // Nearly always""",
      """      const std::uint64_t before = Atomics::load(word_now, std::memory_order_relaxed);
-      if (!is_alive(before, generation)) return std::nullopt;"""),
+      // Nearly always"""),
     ("read takes an updating slot's own value", SLOTS,
-     "          word::is_updating(before) ? memory_.lease_value(word::lease_of(before)) : memory_.value(index);",
-     "          memory_.value(index);"),
+     "        copy_out<Atomics>(value, size_bytes, memory_.lease_value(word::lease_of(before)));",
+     "        copy_out<Atomics>(value, size_bytes, from);"),
     # Filling
     ("publish has no fence before the value", SLOTS,
      """    Atomics::fence(std::memory_order_release);
-    copy_in<Atomics>(memory_.value(index)""",
-     """    copy_in<Atomics>(memory_.value(index)"""),
+    copy_in<Atomics>(value_at(index)""",
+     """    copy_in<Atomics>(value_at(index)"""),
     ("publish does not release the value", SLOTS,
-     "    Atomics::store(memory_.word(index), word::occupied(generation, 0), std::memory_order_release);",
-     "    Atomics::store(memory_.word(index), word::occupied(generation, 0), std::memory_order_relaxed);"),
+     "    Atomics::store(word_at(index), word::occupied(generation, 0), std::memory_order_release);",
+     "    Atomics::store(word_at(index), word::occupied(generation, 0), std::memory_order_relaxed);"),
     ("publish stores the word before the value", SLOTS,
-     """    copy_in<Atomics>(memory_.value(index), value, size_bytes);
+     """    copy_in<Atomics>(value_at(index), value, size_bytes);
     // From here on the value is there. release: all of it.
-    Atomics::store(memory_.word(index), word::occupied(generation, 0), std::memory_order_release);""",
-     """    Atomics::store(memory_.word(index), word::occupied(generation, 0), std::memory_order_release);
-    copy_in<Atomics>(memory_.value(index), value, size_bytes);"""),
+    Atomics::store(word_at(index), word::occupied(generation, 0), std::memory_order_release);""",
+     """    Atomics::store(word_at(index), word::occupied(generation, 0), std::memory_order_release);
+    copy_in<Atomics>(value_at(index), value, size_bytes);"""),
     ("a handle's slot still counts as cached", SLOTS,
      "    Atomics::store(word_now, word::held(generation, owner_), std::memory_order_relaxed);", ""),
     ("release keeps the generation", SLOTS,
@@ -72,14 +72,14 @@ FAULTS = [
     Atomics::store(head.ticket""",
      """    Atomics::store(head.ticket"""),
     ("begin_update does not release the scratch area", SLOTS,
-     """    return Atomics::compare_exchange(memory_.word(index), expected, during, std::memory_order_acq_rel,""",
-     """    return Atomics::compare_exchange(memory_.word(index), expected, during, std::memory_order_acquire,"""),
+     """    return Atomics::compare_exchange(word_at(index), expected, during, std::memory_order_acq_rel,""",
+     """    return Atomics::compare_exchange(word_at(index), expected, during, std::memory_order_acquire,"""),
     ("begin_update changes the word whatever it is", SLOTS,
-     """    return Atomics::compare_exchange(memory_.word(index), expected, during, std::memory_order_acq_rel,
+     """    return Atomics::compare_exchange(word_at(index), expected, during, std::memory_order_acq_rel,
                                      std::memory_order_relaxed)
                ? outcome::done
                : outcome::stale;""",
-     """    Atomics::store(memory_.word(index), during, std::memory_order_release);
+     """    Atomics::store(word_at(index), during, std::memory_order_release);
     return expected == before ? outcome::done : outcome::stale;"""),
     ("a lease's ticket stays the same", SLOTS,
      "Atomics::load(head.ticket, std::memory_order_relaxed) + 1;", "Atomics::load(head.ticket, std::memory_order_relaxed);"),
@@ -91,10 +91,10 @@ FAULTS = [
      "word::occupied(word::generation_of(during), changes), std::memory_order_release);",
      "word::occupied(word::generation_of(during), changes), std::memory_order_relaxed);"),
     ("finish_update stores the word before the value", SLOTS,
-     """    copy_words<Atomics>(memory_.value(index), memory_.lease_value(lease), memory_.value_words);
+     """    copy_words<Atomics>(value_at(index), memory_.lease_value(lease), memory_.value_words);
     Atomics::store(word_now, word::occupied(word::generation_of(during), changes), std::memory_order_release);""",
      """    Atomics::store(word_now, word::occupied(word::generation_of(during), changes), std::memory_order_release);
-    copy_words<Atomics>(memory_.value(index), memory_.lease_value(lease), memory_.value_words);"""),
+    copy_words<Atomics>(value_at(index), memory_.lease_value(lease), memory_.value_words);"""),
     ("finish_update does not count the change", SLOTS,
      "Atomics::load(head.changes, std::memory_order_relaxed)) + 1;", "Atomics::load(head.changes, std::memory_order_relaxed));"),
     ("the count of changes is not kept in the lease", SLOTS,
@@ -140,8 +140,8 @@ FAULTS = [
     ("a slot is vacant before its bit is cleared", SLOTS,
      """    Atomics::fetch_and(memory_.taken[at], ~bit, std::memory_order_seq_cst);
     // release: whoever claims the slot has seen all that was done to it.
-    Atomics::store(memory_.word(index), word::vacant(generation), std::memory_order_release);""",
-     """    Atomics::store(memory_.word(index), word::vacant(generation), std::memory_order_release);
+    Atomics::store(word_at(index), word::vacant(generation), std::memory_order_release);""",
+     """    Atomics::store(word_at(index), word::vacant(generation), std::memory_order_release);
     Atomics::fetch_and(memory_.taken[at], ~bit, std::memory_order_seq_cst);"""),
     ("make_vacant gives no hint", SLOTS, "    hint_at(at);\n", ""),
     ("a hint is forgotten without looking again", SLOTS,
@@ -167,8 +167,8 @@ FAULTS = [
      """    Atomics::fetch_or(memory_.taken[index / 64], std::uint64_t{1} << (index % 64), std::memory_order_relaxed);
     return true;"""),
     ("make_vacant releases nothing", SLOTS,
-     "    Atomics::store(memory_.word(index), word::vacant(generation), std::memory_order_release);\n    hint_at",
-     "    Atomics::store(memory_.word(index), word::vacant(generation), std::memory_order_relaxed);\n    hint_at",
+     "    Atomics::store(word_at(index), word::vacant(generation), std::memory_order_release);\n    hint_at",
+     "    Atomics::store(word_at(index), word::vacant(generation), std::memory_order_relaxed);\n    hint_at",
      "    Atomics::fetch_and(memory_.taken[at], ~bit, std::memory_order_seq_cst);",
      "    Atomics::fetch_and(memory_.taken[at], ~bit, std::memory_order_acquire);"),
     ("claim does not go by what is vacant but by the bit", SLOTS,
