@@ -100,7 +100,8 @@ lookup_result lookup(const arena_file& arena, key_parts key) {
     // The value was read after its version; the version again, after it: a slot that was given away meanwhile shows.
     slot_scan after(arena, key.index, std::uint64_t{key.index} + 1, slot_parts::versions);
     const slot_view* again = after.next();
-    if (again != nullptr && again->version == result.slot.version) return result;
+    if (again != nullptr && again->version == result.slot.version && again->auxiliary == result.slot.auxiliary)
+      return result;
   }
   return result;
 }

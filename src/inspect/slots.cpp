@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "deferred_map/format/shared_layout.hpp"
+
 namespace dm::inspect {
 namespace {
 
 constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
 // Slots longer than this are read one by one, and of each only what is asked for.
 constexpr std::uint32_t long_stride_bytes = 64u << 10;
-constexpr std::size_t version_bytes = 4;
 
 bool overlaps(const byte_range& range, std::uint64_t offset, std::uint64_t size) {
   return range.offset < offset + size && offset < range.offset + range.size_bytes;
@@ -32,13 +33,31 @@ slot_scan::slot_scan(const arena_file& arena, const slot_filter& filter, slot_pa
 slot_scan::slot_scan(const arena_file& arena, std::uint64_t first, std::uint64_t end, slot_parts parts)
     : arena_(&arena), parts_(parts), next_(first), end_(std::min(end, arena.slots_in_file())) {}
 
+bool slot_scan::is_shared() const noexcept {
+  return arena_->layout().kind == static_cast<std::uint32_t>(arena_kind::shared);
+}
+
+/// The version, and in a shared map the other half of its word.
+std::uint64_t slot_scan::version_bytes() const noexcept { return is_shared() ? 8 : 4; }
+
+/// The new value of an updating slot: whole in the updater's scratch area from before the word says so until after.
+std::span<const std::byte> slot_scan::value_being_copied() {
+  const arena_header& layout = arena_->layout();
+  const std::uint64_t lease = current_.auxiliary % (shared_layout::attachments * shared_layout::leases_per_attachment);
+  const std::uint64_t offset = layout.scratch_offset + shared_layout::table_bytes +
+                               lease * shared_layout::lease_stride_bytes(layout.value_size_bytes) +
+                               shared_layout::lease_head_bytes;
+  elsewhere_.resize(layout.value_size_bytes);
+  return std::span(elsewhere_).first(read_around_errors(arena_->bytes(), offset, elsewhere_, unreadable_));
+}
+
 bool slot_scan::refill() {
   if (next_ >= end_) return false;
   const arena_header& layout = arena_->layout();
   const std::uint64_t stride = layout.slot_stride_bytes;
   const std::uint64_t offset = arena_->offset_of_slot(next_);
   std::uint64_t slots = 1;
-  std::uint64_t wanted = version_bytes;
+  std::uint64_t wanted = version_bytes();
   if (stride <= long_stride_bytes) {
     slots = std::min<std::uint64_t>(chunk_bytes / stride, end_ - next_);
     wanted = slots * stride;
@@ -53,7 +72,7 @@ bool slot_scan::refill() {
   chunk_begin_ = next_;
   chunk_end_ = next_ + slots;
   // The file may have been cut short since it was opened here.
-  const std::uint64_t there = filled_ < version_bytes ? 0 : (filled_ - version_bytes) / stride + 1;
+  const std::uint64_t there = filled_ < version_bytes() ? 0 : (filled_ - version_bytes()) / stride + 1;
   if (there < slots) end_ = chunk_end_ = chunk_begin_ + there;
   return there != 0;
 }
@@ -64,17 +83,20 @@ const slot_view* slot_scan::next() {
     if (next_ >= chunk_end_ && !refill()) return nullptr;
     const auto at = static_cast<std::size_t>((next_ - chunk_begin_) * layout.slot_stride_bytes);
     current_.index = static_cast<std::uint32_t>(next_);
-    std::memcpy(&current_.version, buffer_.data() + at, version_bytes);
+    std::memcpy(&current_.version, buffer_.data() + at, sizeof current_.version);
+    if (is_shared())
+      std::memcpy(&current_.auxiliary, buffer_.data() + at + shared_layout::sequence_offset, sizeof current_.auxiliary);
     current_.possible = is_possible_version(*arena_, current_.version);
     current_.value = {};
     if (parts_ == slot_parts::versions_and_values && at + layout.value_offset < filled_) {
       const std::size_t begin = at + layout.value_offset;
       current_.value =
           std::span(buffer_).subspan(begin, std::min<std::size_t>(layout.value_size_bytes, filled_ - begin));
+      if (is_shared() && current_.state() == slot_state::updating) current_.value = value_being_copied();
     }
     current_.readable = true;
     for (std::size_t i = unreadable_before_; i < unreadable_.size(); ++i)
-      if (overlaps(unreadable_[i], arena_->offset_of_slot(next_), version_bytes)) current_.readable = false;
+      if (overlaps(unreadable_[i], arena_->offset_of_slot(next_), version_bytes())) current_.readable = false;
     ++next_;
     if (filter_.matches(current_)) return &current_;
   }

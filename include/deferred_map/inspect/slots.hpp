@@ -18,9 +18,11 @@ namespace dm::inspect {
 struct slot_view {
   std::uint32_t index = 0;
   std::uint32_t version = 0;
-  /// The slot's bytes from its value on; of an occupied slot the value, of others what is left there. Shorter
-  /// than a value, and maybe empty, where the file ends. Empty where values were not asked for. Valid until
-  /// the next read.
+  /// Of a shared map: the upper half of the slot's word (docs/SHARING.md). Else 0.
+  std::uint32_t auxiliary = 0;
+  /// The slot's bytes from its value on; of an occupied slot the value, of others what is left there; of an updating one
+  /// the new value, which lies elsewhere. Shorter than a value, and maybe empty, where the file ends. Empty where values
+  /// were not asked for. Valid until the next read.
   std::span<const std::byte> value;
   bool possible = true;  ///< whether some history of operations on a map of this kind leaves the version
   bool readable = true;  ///< false where the medium cannot give the version: then it is shown as 0
@@ -70,6 +72,9 @@ class slot_scan {
 
  private:
   bool refill();
+  bool is_shared() const noexcept;
+  std::uint64_t version_bytes() const noexcept;
+  std::span<const std::byte> value_being_copied();
 
   const arena_file* arena_;
   slot_filter filter_;
@@ -80,6 +85,7 @@ class slot_scan {
   std::uint64_t chunk_end_ = 0;
   std::size_t filled_ = 0;
   std::vector<std::byte> buffer_;
+  std::vector<std::byte> elsewhere_;  // a value in a scratch area
   std::vector<byte_range> unreadable_;
   std::size_t unreadable_before_ = 0;  // how many of them are not of this chunk
   slot_view current_;
