@@ -144,17 +144,17 @@ class shared_map {
   /// A new file or segment. It appears under its name only when it is complete, and an existing one is never replaced: a
   /// creator that is killed leaves nothing that is in anybody's way.
   /// Errors: errc::exists, not_found (the directory), full, read_only, bad_options, or the system's.
-  static shared_map create(const sharing::place& where, const options& how = {}) {
+  static shared_map create(const place& where, const options& how = {}) {
     return shared_map(sharing::attachment::create(where.path(), detail::shared_type_of<T>(), how));
   }
   /// An existing one. Attachments of dead processes are reaped.
   /// Errors: errc::not_found, not_an_arena, damaged, newer_format, type_mismatch, wrong_kind, unclean_after_reboot,
   /// read_only, full (128 maps have it open already, all alive), or the system's.
-  static shared_map open(const sharing::place& where, const options& how = {}) {
+  static shared_map open(const place& where, const options& how = {}) {
     return shared_map(sharing::attachment::open(where.path(), detail::shared_type_of<T>(), how));
   }
   /// The one if it is there, else a new one. Any number of processes may do this at once.
-  static shared_map open_or_create(const sharing::place& where, const options& how = {}) {
+  static shared_map open_or_create(const place& where, const options& how = {}) {
     for (;;) {
       try {
         return open(where, how);
@@ -170,33 +170,33 @@ class shared_map {
   }
   /// To look only: needs no right to write, stores nothing, takes no lock and is not counted among the 128. Changing
   /// functions throw errc::read_only.
-  static shared_map open_read_only(const sharing::place& where, const options& how = {}) {
+  static shared_map open_read_only(const place& where, const options& how = {}) {
     return shared_map(sharing::attachment::open_read_only(where.path(), detail::shared_type_of<T>(), how));
   }
 
   /// The same, without exceptions for what concerns the file: on failure the code says why, and the map is not open.
-  static shared_map create(const sharing::place& where, std::error_code& code) {
+  static shared_map create(const place& where, std::error_code& code) {
     return without_throwing(code, [&] { return create(where); });
   }
-  static shared_map create(const sharing::place& where, const options& how, std::error_code& code) {
+  static shared_map create(const place& where, const options& how, std::error_code& code) {
     return without_throwing(code, [&] { return create(where, how); });
   }
-  static shared_map open(const sharing::place& where, std::error_code& code) {
+  static shared_map open(const place& where, std::error_code& code) {
     return without_throwing(code, [&] { return open(where); });
   }
-  static shared_map open(const sharing::place& where, const options& how, std::error_code& code) {
+  static shared_map open(const place& where, const options& how, std::error_code& code) {
     return without_throwing(code, [&] { return open(where, how); });
   }
-  static shared_map open_or_create(const sharing::place& where, std::error_code& code) {
+  static shared_map open_or_create(const place& where, std::error_code& code) {
     return without_throwing(code, [&] { return open_or_create(where); });
   }
-  static shared_map open_or_create(const sharing::place& where, const options& how, std::error_code& code) {
+  static shared_map open_or_create(const place& where, const options& how, std::error_code& code) {
     return without_throwing(code, [&] { return open_or_create(where, how); });
   }
-  static shared_map open_read_only(const sharing::place& where, std::error_code& code) {
+  static shared_map open_read_only(const place& where, std::error_code& code) {
     return without_throwing(code, [&] { return open_read_only(where); });
   }
-  static shared_map open_read_only(const sharing::place& where, const options& how, std::error_code& code) {
+  static shared_map open_read_only(const place& where, const options& how, std::error_code& code) {
     return without_throwing(code, [&] { return open_read_only(where, how); });
   }
 

@@ -61,4 +61,8 @@ class place {
 };
 
 }  // namespace sharing
+
+/// For programs that let their users choose: `dm::place where = as_file ? dm::place(path) : dm::place(dm::shm(name));`
+using place = sharing::place;
+
 }  // namespace dm
