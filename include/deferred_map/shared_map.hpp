@@ -111,8 +111,9 @@ enum class try_result : std::uint8_t {
 /// Values are copied in and out; there are no references into the map, for nothing would keep others from changing what
 /// they refer to. Keys are those of the other maps: 64 bits, the same in all processes, never reused.
 ///
-/// Waiting: looking never waits for anybody. `insert`, `remove` and `update` wait for a living process that is in the midst
-/// of copying into this very slot (nanoseconds, unless it is stopped), and for nothing else, but for the file to grow.
+/// Waiting: looking never waits for anybody. `remove` and `update` wait for a living process that is in the midst of copying
+/// a new value into this very slot (nanoseconds, unless it is stopped); what needs a slot waits for who makes the file grow,
+/// where there is none vacant. Nothing else waits.
 ///
 /// T: trivially copyable, without pointers (see schema.hpp). The file describes T; opening it with another T is
 /// errc::type_mismatch.
