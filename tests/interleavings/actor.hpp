@@ -52,6 +52,13 @@ inline constexpr std::uint32_t unused_generation = 5;
 inline constexpr key first{0, unused_generation};
 inline constexpr key second{1, unused_generation};
 
+/// As shared_map takes one: the newest of the cache, or what is vacant.
+template <class Operations>
+std::optional<std::uint32_t> take_slot(Operations& on, dm::sharing::slot_cache& cache) {
+  if (cache.count == 0 && !on.fill(cache)) return std::nullopt;
+  return cache.slots[--cache.count];
+}
+
 /// One of the threads: what it does is noted in the history.
 class actor {
  public:
@@ -170,10 +177,10 @@ class actor {
   }
   static void between(std::uint64_t parts) { programs::take({act::between, {}, 0, false, parts, 0, nullptr}); }
   std::optional<std::uint32_t> takes() {
-    auto slot = on_.take(mine_.cache);
+    auto slot = take_slot(on_, mine_.cache);
     if (!slot) {
       between(0);
-      if (on_.claim_any(mine_.cache)) slot = on_.take(mine_.cache);
+      if (on_.claim_any(mine_.cache)) slot = take_slot(on_, mine_.cache);
     }
     between(1 + (slot ? *slot + 1 : 0));
     return slot;

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "../catch.hpp"
+#include "../effort.hpp"
 #include "actor.hpp"
 #include "deferred_map/sharing/atomics.hpp"
 #include "deferred_map/sharing/slots.hpp"
@@ -30,18 +31,6 @@
 namespace {
 
 using namespace interleavings;
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-#else
-constexpr bool sanitized = false;
-#endif
 
 void set(const story& of) {
   std::memset(stage, 0, sizeof stage);
@@ -100,7 +89,8 @@ void check(const story& of, const limits& within, const ending& e) {
   dm::sharing::slot_operations<dm::sharing::processor_atomics> somebody(r, attachments_max);
   dm::sharing::slot_cache cache;
   std::uint32_t found = 0;
-  while (found <= of.slots && (somebody.take(cache) || (somebody.claim_any(cache) && somebody.take(cache)))) ++found;
+  while (found <= of.slots && (take_slot(somebody, cache) || (somebody.claim_any(cache) && take_slot(somebody, cache))))
+    ++found;
   require(found == vacant, "a vacant slot is not found");
   history happened;
   for (std::size_t t = 0; t < e.participants.size(); ++t)

@@ -9,6 +9,15 @@
 #include <immintrin.h>
 #endif
 
+// clang says it in another way than gcc.
+#if defined(__SANITIZE_THREAD__)
+#define DM_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define DM_THREAD_SANITIZER 1
+#endif
+#endif
+
 namespace dm::sharing {
 
 /// std::atomic_ref, and nothing more. Loads work on memory that is mapped read-only.
@@ -30,7 +39,7 @@ struct processor_atomics {
     return std::atomic_ref<std::uint64_t>(word).fetch_and(bits, order);
   }
   static void fence(std::memory_order order) noexcept {
-#if defined(__SANITIZE_THREAD__)
+#if defined(DM_THREAD_SANITIZER)
     // ThreadSanitizer knows no fences. It finds races between accesses that are not atomic; all between which these
     // fences stand are. (That the orders are right is what tests/interleavings is about.)
     std::atomic_signal_fence(order);
@@ -38,7 +47,7 @@ struct processor_atomics {
     std::atomic_thread_fence(order);
 #endif
   }
-#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+#if defined(__SSE2__) && !defined(DM_THREAD_SANITIZER)
   /// Two words that follow each other, as by two relaxed loads in no particular order, by one instruction: processors of
   /// this kind keep each aligned word of it whole, and its order before later loads as they do for any load. `volatile`
   /// keeps the compiler from doing it twice or elsewhere, as it may not do with an atomic.

@@ -103,15 +103,8 @@ class slot_operations {
 
   // Claiming and giving back --------------------------------------------------------------------------------------------
 
-  /// A slot of this thread's own: its cache's newest, or one that was vacant. Nothing where none is.
-  std::optional<std::uint32_t> take(slot_cache& cache) noexcept {
-    if (cache.count == 0 && !fill(cache)) [[unlikely]]
-      return std::nullopt;
-    return cache.slots[--cache.count];
-  }
-
-  /// Claims vacant slots for an empty cache, as many as one word of `taken` has, at most half the cache's limit. False
-  /// where the hints lead to none: `claim_any` then knows.
+  /// Claims vacant slots for an empty cache, as many as one word of `taken` has, at most one more than half the cache's
+  /// limit. False where the hints lead to none: `claim_any` then knows.
   bool fill(slot_cache& cache) noexcept {
     const std::uint64_t words = (slots_now() + 63) / 64;
     if (words == 0) return false;
