@@ -6,6 +6,7 @@
 
 #include "catch.hpp"
 #include "deferred_map/shared_map.hpp"
+#include "effort.hpp"
 #include "self_checking.hpp"
 #include "temporary_directory.hpp"
 
@@ -13,11 +14,7 @@ namespace {
 
 using map = dm::shared_map<self_checking>;
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t rounds = 3'000;
-#else
-constexpr std::uint64_t rounds = 200'000;
-#endif
+constexpr std::uint64_t rounds = sanitized ? 3'000 : 200'000;
 
 }  // namespace
 

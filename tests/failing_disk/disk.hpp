@@ -5,16 +5,9 @@
 
 #include <functional>
 
-namespace disk {
+#include "../effort.hpp"
 
-/// Under the address sanitizer all takes ten times as long, and fewer of many similar cases do.
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool sanitized = true;
-#elif defined(__has_feature)
-inline constexpr bool sanitized = __has_feature(address_sanitizer);
-#else
-inline constexpr bool sanitized = false;
-#endif
+namespace disk {
 
 enum class call { open, lock, read, write, allocate, truncate, sync, sync_directory, sync_page, link, unlink, close };
 

@@ -350,7 +350,7 @@ TEST_CASE("whichever call fails, in whichever way, the error says so, no mark li
       if (!unnamed_files && at > 20) continue;  // only making differs
       for (const int code : errors_of(calls[at]))
         for (const bool for_good : {false, true}) {
-          if (for_good && (code == EINTR || (disk::sanitized && code != EIO))) continue;
+          if (for_good && (code == EINTR || (sanitized && code != EIO))) continue;
           life failing({at, code, for_good, unnamed_files});
           REQUIRE(failing.run());
           ++lives;

@@ -127,7 +127,7 @@ class story {
 
   /// Tries what the disk may hold if the machine stops now: `budget` mixtures of versions.
   void lose_power(std::size_t budget) {
-    if (disk::sanitized) budget = (budget + 2) / 3;
+    if (sanitized) budget = (budget + 2) / 3;
     const bool was_paused = std::exchange(paused_, true);
     ++moments_;
     if (std::filesystem::exists(path_)) history_->look(read_file(path_));

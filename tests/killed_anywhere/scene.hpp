@@ -10,17 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "../effort.hpp"
 #include "deferred_map/mapped_map.hpp"
 
 namespace killed {
-
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool sanitized = true;
-#elif defined(__has_feature)
-inline constexpr bool sanitized = __has_feature(address_sanitizer);
-#else
-inline constexpr bool sanitized = false;
-#endif
 
 /// A value of 4 KiB, more than any instruction stores. (Sanitizers copy byte by byte, each an image: there, less.)
 struct page {

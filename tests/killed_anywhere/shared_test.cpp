@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "../catch.hpp"
+#include "../effort.hpp"
 #include "../self_checking.hpp"
 #include "deferred_map/shared_map.hpp"
 #include "memory_directory.hpp"
@@ -419,18 +420,10 @@ bool work_beside(scene& in, const operation& what, const told_page& told, std::u
   return more;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-
-bool is_exhaustive() { return std::getenv("DEFERRED_MAP_EXHAUSTIVE") != nullptr; }
-
 }  // namespace
 
 TEST_CASE("a shared file that was killed at any instruction is whole, and no slot of it is lost") {
-  if (sanitized && !is_exhaustive()) return;  // fifty times the instructions
+  if (sanitized && !exhaustive()) return;  // fifty times the instructions
   memory_directory directory;
   const told_page told;
   std::printf("%-45s %12s %8s\n", "shared_map", "instructions", "images");
@@ -459,7 +452,7 @@ TEST_CASE("a shared file that was killed at any instruction is whole, and no slo
 }
 
 TEST_CASE("beside a process that stands still, and then dies, at any instruction others go on working") {
-  if (sanitized && !is_exhaustive()) return;
+  if (sanitized && !exhaustive()) return;
   memory_directory directory;
   const told_page told;
   ::alarm(1500);  // were somebody to wait for ever, this would end it
@@ -467,7 +460,7 @@ TEST_CASE("beside a process that stands still, and then dies, at any instruction
   for (const operation& what : operations()) {
     INFO(what.name);
     // Each time from the start: some of them, unless all are asked for (and not all of thousands even then).
-    const std::uint64_t stride = is_exhaustive() ? std::max<std::uint64_t>(1, what.stride / 17) : what.stride;
+    const std::uint64_t stride = exhaustive() ? std::max<std::uint64_t>(1, what.stride / 17) : what.stride;
     scene in(directory / "m");
     live_counts count;
     std::uint64_t n = 0;

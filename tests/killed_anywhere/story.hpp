@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -15,9 +14,6 @@
 #include "store_recorder.hpp"
 
 namespace killed {
-
-/// Everything, where the default is what is affordable in every run of the tests.
-inline bool exhaustive() { return std::getenv("DEFERRED_MAP_EXHAUSTIVE") != nullptr; }
 
 /// What an operation finds and leaves when nobody is killed, and what it leaves at every instruction.
 template <class T>

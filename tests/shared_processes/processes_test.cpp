@@ -14,6 +14,7 @@
 #include <set>
 
 #include "../catch.hpp"
+#include "../effort.hpp"
 #include "../self_checking.hpp"
 #include "../temporary_directory.hpp"
 #include "deferred_map/shared_map.hpp"
@@ -23,12 +24,6 @@ namespace {
 
 using namespace shared_processes;
 using map = dm::shared_map<self_checking>;
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
 
 constexpr std::size_t processes = 8;
 constexpr std::size_t logs_in_an_epoch = 6 * processes;
@@ -194,7 +189,7 @@ pid_t start(const std::filesystem::path& path, common& all, std::size_t log, std
 }  // namespace
 
 TEST_CASE("eight processes, killed and replaced at random, and every key's history could have happened in order") {
-  const unsigned epochs = std::getenv("DEFERRED_MAP_EXHAUSTIVE") != nullptr ? 400 : sanitized ? 12 : 60;
+  const unsigned epochs = exhaustive() ? 400 : sanitized ? 12 : 60;
   temporary_directory directory(temporary_directory::in_memory());
   const auto path = directory / "m";
   map m = map::create(path, {.max_slots = 40'000});
