@@ -14,12 +14,6 @@ namespace bip = boost::interprocess;
 
 constexpr std::uint64_t address_space_default = std::uint64_t{64} << 30;
 
-[[noreturn]] void refuse_after_failure(const std::filesystem::path& path) {
-  throw error(errc::poisoned, path,
-              "a write to the disk failed while this arena was open, so what is on the disk is unknown. It can be used "
-              "until the machine stops: copy its values to another file before, and look at the disk");
-}
-
 }  // namespace
 
 struct arena::state {
@@ -234,12 +228,7 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   s.last_owner_pid = control.owner_pid;
   s.last_owner_program.assign(control.owner_program, ::strnlen(control.owner_program, sizeof control.owner_program));
   if (s.found == left_as::machine_stopped) {
-    if (!options.salvage)
-      throw error(errc::unclean_after_reboot, path,
-                  "this arena was open when the machine stopped, and what of it had reached the disk by then may be "
-                  "of "
-                  "different moments. Nothing was changed. Restore a copy, or open it with salvage to keep what "
-                  "can be kept");
+    if (!options.salvage) refuse_unclean(path);
   } else {
     require_no_fault(check_control(s.header, control, file_size), path);
   }
@@ -261,13 +250,7 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   }
   // To read what was closed fills nothing and passes over nothing.
   const bool only_looks = access == arena_access::read_only && s.found == left_as::closed && !options.verify;
-  if (!only_looks && !may_be_filled(s.file, s.wanted_bytes(slots)))
-    throw error(errc::damaged, path,
-                "this arena is damaged: most of its " + std::to_string(slots) +
-                    " slots are holes without disk blocks (" +
-                    std::to_string(missing_bytes(s.file, s.wanted_bytes(slots))) +
-                    " bytes of them). Nothing was changed. Restore a copy, or, if it is a copy that left out zeros, "
-                    "copy it again with them (cp --sparse=never)");
+  if (!only_looks) require_few_holes(s.file, s.wanted_bytes(slots), slots);
   if (!may_be_filled(s.file, s.wanted_bytes(s.capacity_found))) s.capacity_found = slots;
 
   std::unique_ptr<arena> opened(new arena(std::move(opening)));
@@ -289,20 +272,7 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
 void arena::begin_use() {
   if (!writable()) return;
   control_block& c = control();
-  // From the first store on, a kill leaves: this boot and closed, which is true; then not closed with nothing
-  // under way, which is true. `synced` goes last and its going is waited for: until then the disk still has
-  // the state it vouches for, whichever of these stores have reached it.
-  c.boot_id = posix::boot_id();
-  order_stores();
-  c.closed = 0;
-  order_stores();
-  c.opened_unix_ns = posix::now_unix_ns();
-  c.owner_pid = posix::process_id();
-  std::memset(c.owner_program, 0, sizeof c.owner_program);
-  posix::process_name().copy(c.owner_program, sizeof c.owner_program - 1);
-  // Always, also where it is 0 already: who cleared it may have died before that reached the disk.
-  c.synced = 0;
-  order_stores();
+  say_in_use(c);
   sync_marks();
   // Where there were no blocks for all of it. The marks vouched for it, so it goes after them.
   if (c.capacity > state_->capacity_found) c.capacity = static_cast<std::uint32_t>(state_->capacity_found);

@@ -110,6 +110,36 @@ left_as how_it_was_left(const control_block& control) {
   return control.closed != 0 ? left_as::closed : left_as::killed;
 }
 
+void say_in_use(control_block& c) {
+  // From the first store on, a kill leaves: this boot and closed, which is true; then not closed with nothing
+  // under way, which is true. `synced` goes last and its going is waited for: until then the disk still has
+  // the state it vouches for, whichever of these stores have reached it.
+  c.boot_id = posix::boot_id();
+  order_stores();
+  c.closed = 0;
+  order_stores();
+  c.opened_unix_ns = posix::now_unix_ns();
+  c.owner_pid = posix::process_id();
+  std::memset(c.owner_program, 0, sizeof c.owner_program);
+  posix::process_name().copy(c.owner_program, sizeof c.owner_program - 1);
+  // Always, also where it is 0 already: who cleared it may have died before that reached the disk.
+  c.synced = 0;
+  order_stores();
+}
+
+void refuse_unclean(const std::filesystem::path& path) {
+  throw error(
+      errc::unclean_after_reboot, path,
+      "this arena was open when the machine stopped, and what of it had reached the disk by then may be of "
+      "different moments. Nothing was changed. Restore a copy, or open it with salvage to keep what can be kept");
+}
+
+void refuse_after_failure(const std::filesystem::path& path) {
+  throw error(errc::poisoned, path,
+              "a write to the disk failed while this arena was open, so what is on the disk is unknown. It can be used "
+              "until the machine stops: copy its values to another file before, and look at the disk");
+}
+
 void allocate_slots(const posix::file& file, const arena_header& header, std::uint64_t slots_before,
                     std::uint64_t slots) {
   if (slots == 0) return;
@@ -148,6 +178,16 @@ bool may_be_filled(const posix::file& file, std::uint64_t wanted) {
   // File systems that compress have fewer blocks than data.
   const std::uint64_t data = file.data_bytes();
   return missing + there <= data || missing + there - data <= std::max(data, growth_bytes_max);
+}
+
+void require_few_holes(const posix::file& file, std::uint64_t wanted, std::uint64_t slots) {
+  if (!may_be_filled(file, wanted))
+    throw error(
+        errc::damaged, file.path(),
+        "this arena is damaged: most of its " + std::to_string(slots) + " slots are holes without disk blocks (" +
+            std::to_string(missing_bytes(file, wanted)) +
+            " bytes of them). Nothing was changed. Restore a copy, or, if it is a copy that left out zeros, copy "
+            "it again with them (cp --sparse=never)");
 }
 
 void require_room(const posix::file& file, std::uint64_t wanted, std::uint64_t slots) {

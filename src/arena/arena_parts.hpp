@@ -50,6 +50,12 @@ arena_header read_and_check_head(const posix::file& file, arena_kind kind, const
 /// What the marks say. Errors: the system's.
 left_as how_it_was_left(const control_block& control);
 
+/// Says in the control block that the arena is in use from now on: boot id, `closed`, owner, `synced`, in an order in which a
+/// kill leaves the truth at each store. That the disk has it must be waited for before anything else changes.
+void say_in_use(control_block& control);
+[[noreturn]] void refuse_unclean(const std::filesystem::path& path);
+[[noreturn]] void refuse_after_failure(const std::filesystem::path& path);
+
 /// Real blocks for the slots [slots_before, slots) and the index words that stand for them.
 /// Errors: errc::full, with the file possibly longer than before.
 void allocate_slots(const posix::file& file, const arena_header& header, std::uint64_t slots_before,
@@ -65,6 +71,8 @@ void allocate_index(const posix::file& file, const arena_header& header, std::ui
 std::uint64_t missing_bytes(const posix::file& file, std::uint64_t wanted);
 /// Whether so much may be filled in without asking: a few bytes of a file can say that they are terabytes.
 bool may_be_filled(const posix::file& file, std::uint64_t wanted);
+/// Errors: errc::damaged where it may not, naming the number of slots.
+void require_few_holes(const posix::file& file, std::uint64_t wanted, std::uint64_t slots);
 /// What cannot end is not begun. Errors: errc::full, naming the number of slots.
 void require_room(const posix::file& file, std::uint64_t wanted, std::uint64_t slots);
 /// How many slots to get blocks for where there are `now` and `needed` are needed.

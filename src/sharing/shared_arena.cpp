@@ -153,26 +153,13 @@ struct shared_arena::state {
   std::uint64_t wanted_bytes(std::uint64_t slots) const { return head_end(header) + slots * header.slot_stride_bytes; }
   /// Blocks for everything up to `slots` that may be stored to. Requires: nobody is attached.
   void fill_holes(std::uint64_t slots) const {
-    if (!may_be_filled(file, wanted_bytes(slots)))
-      throw error(errc::damaged, path(),
-                  "this arena is damaged: most of its " + std::to_string(slots) +
-                      " slots are holes without disk blocks (" +
-                      std::to_string(missing_bytes(file, wanted_bytes(slots))) +
-                      " bytes of them). Nothing was changed. Restore a copy, or, if it is a copy that left out zeros, "
-                      "copy it again with them (cp --sparse=never)");
+    require_few_holes(file, wanted_bytes(slots), slots);
     require_room(file, wanted_bytes(slots), slots);
     file.allocate(0, head_end(header));
     allocate_index(file, header, 0, 0, slots);
     // Not to the end of the last page: a file that is refused after this has the size it had.
     const std::uint64_t end = std::min(header.file_size_for(slots), file.size_bytes());
     if (end > header.slots_offset) file.allocate(header.slots_offset, end - header.slots_offset);
-  }
-
-  [[noreturn]] void refuse_unclean() const {
-    throw error(errc::unclean_after_reboot, path(),
-                "this arena was open when the machine stopped, and what of it had reached the disk by then may be of "
-                "different moments. Nothing was changed. Restore a copy, or open it with salvage to keep what can be "
-                "kept");
   }
 
   // Attaching ---------------------------------------------------------------------------------------------------------
@@ -207,18 +194,7 @@ struct shared_arena::state {
 
   /// As arena::begin_use, by the first to attach. Requires: the table's lock, and nobody is attached.
   void begin_use() const {
-    control_block& c = control();
-    c.boot_id = posix::boot_id();
-    order_stores();
-    c.closed = 0;
-    order_stores();
-    c.opened_unix_ns = posix::now_unix_ns();
-    c.owner_pid = posix::process_id();
-    std::memset(c.owner_program, 0, sizeof c.owner_program);
-    posix::process_name().copy(c.owner_program, sizeof c.owner_program - 1);
-    // Always, also where it is 0 already: who cleared it may have died before that reached the disk.
-    c.synced = 0;
-    order_stores();
+    say_in_use(control());
     sync_marks();
   }
 
@@ -342,19 +318,13 @@ struct shared_arena::state {
   void sync() const {
     control_block& c = control();
     std::atomic_ref<std::uint32_t> failed(c.disk_failed);
-    if (failed.load(std::memory_order_relaxed) != 0) refuse_after_failure();
+    if (failed.load(std::memory_order_relaxed) != 0) refuse_after_failure(path());
     try {
       file.sync();
     } catch (const error&) {
       failed.store(1, std::memory_order_relaxed);
       throw;
     }
-  }
-
-  [[noreturn]] void refuse_after_failure() const {
-    throw error(errc::poisoned, path(),
-                "a write to the disk failed while this arena was open, so what is on the disk is unknown. It can be "
-                "used until the machine stops: copy its values to another file before, and look at the disk");
   }
 
   /// By the last to go. Requires: the table's lock, nobody is attached, and no slot names anybody.
@@ -380,7 +350,7 @@ struct shared_arena::state {
         throw;
       }
     }
-    if (lost && options.sync_on_close) refuse_after_failure();
+    if (lost && options.sync_on_close) refuse_after_failure(path());
   }
 
   bool somebody_has_an_entry() const {
@@ -458,7 +428,7 @@ std::unique_ptr<shared_arena> shared_arena::open(const std::filesystem::path& pa
   // Marks are about files that nobody has open: with company they say nothing, and everything is in order.
   if (!s.had_company) s.found = how_it_was_left(s.read_control());
   if (s.found == left_as::machine_stopped) {
-    if (!how.salvage) s.refuse_unclean();
+    if (!how.salvage) refuse_unclean(path);
   } else {
     const control_block control = s.read_and_check_control();
     if (!s.had_company) s.fill_holes(control.capacity);
@@ -504,7 +474,7 @@ std::unique_ptr<shared_arena> shared_arena::open_read_only(const std::filesystem
   if (s.found != left_as::machine_stopped)
     s.read_and_check_control();
   else if (!how.salvage)
-    s.refuse_unclean();
+    refuse_unclean(path);
   s.map();
   return std::unique_ptr<shared_arena>(new shared_arena(std::move(opening)));
 }
