@@ -423,7 +423,7 @@ bool work_beside(scene& in, const operation& what, const told_page& told, std::u
 }  // namespace
 
 TEST_CASE("a shared file that was killed at any instruction is whole, and no slot of it is lost") {
-  if (sanitized && !exhaustive()) return;  // fifty times the instructions
+  if (sanitized && !exhaustive()) return;  // too many instructions, and others than users run
   memory_directory directory;
   const told_page told;
   std::printf("%-45s %12s %8s\n", "shared_map", "instructions", "images");

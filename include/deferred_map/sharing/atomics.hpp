@@ -48,9 +48,10 @@ struct processor_atomics {
 #endif
   }
 #if defined(__SSE2__) && !defined(DM_THREAD_SANITIZER)
-  /// Two words that follow each other, as by two relaxed loads in no particular order, by one instruction: processors of
-  /// this kind keep each aligned word of it whole, and its order before later loads as they do for any load. `volatile`
-  /// keeps the compiler from doing it twice or elsewhere, as it may not do with an atomic.
+  /// Two words that follow each other, as by two relaxed loads in no particular order, by one instruction. Should a
+  /// processor split it, no harm is done: who copies a value looks afterwards whether the slot's word has changed, and only
+  /// the order before that later load matters, which processors of this kind keep. `volatile` keeps the compiler from doing
+  /// it twice or elsewhere, as it may not do with an atomic.
   using two_words = __m128i;
   static two_words load_two(const std::uint64_t* words) noexcept {
     return *reinterpret_cast<const volatile __m128i_u*>(words);
