@@ -296,8 +296,8 @@ class shared_map {
   }
 
   /// How many values there are, counted by looking: exact where nobody inserts or removes meanwhile, else a number between
-  /// the fewest and the most that `for_each` could have visited. (A counter kept by all would cost each insert and remove
-  /// more than all else they do.) Cost: a bit a slot, and a word a value.
+  /// the fewest and the most that `for_each` could have visited. (A counter kept by all would be a locked
+  /// instruction more in each insert and remove, on a cache line that all of them write to.) Cost: a bit a slot, and a word a value.
   size_type size() const noexcept {
     size_type count = 0;
     on_.for_each_taken([&](std::uint32_t index) { count += sharing::word::is_alive(on_.word_of(index)); });
