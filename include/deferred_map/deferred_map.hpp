@@ -100,6 +100,7 @@ class deferred_map {
 
   using storage_type = typename detail::choose_slots<T, Allocator>::type;
   static constexpr bool persistent = storage_type::persistent;
+  static constexpr bool watched = storage_type::watched;  // what changes is announced: watching_allocator
   using allocator_traits = std::allocator_traits<Allocator>;
 
  public:
@@ -196,7 +197,12 @@ class deferred_map {
   // Looking up ------------------------------------------------------------------------------------------------------
 
   /// The value, or null where the key is stale, null, or not of this map. Cost: one cache miss.
-  T* get(Key key) noexcept { return const_cast<T*>(std::as_const(*this).get(key)); }
+  T* get(Key key) noexcept {
+    T* const value = const_cast<T*>(std::as_const(*this).get(key));
+    if constexpr (watched)
+      if (value != nullptr) storage_.before_change(key.index());
+    return value;
+  }
   const T* get(Key key) const noexcept {
     auto* const slots = storage_.slots();  // before the branch, so that a loop needs to load it once
     const std::uint32_t index = key.index();
@@ -206,7 +212,11 @@ class deferred_map {
   }
 
   /// The value. Errors: dm::stale_key.
-  T& at(Key key) { return const_cast<T&>(std::as_const(*this).at(key)); }
+  T& at(Key key) {
+    T& value = const_cast<T&>(std::as_const(*this).at(key));
+    about_to_change(key.index());
+    return value;
+  }
   const T& at(Key key) const {
     const T* value = get(key);
     if (value == nullptr) [[unlikely]]
@@ -215,7 +225,11 @@ class deferred_map {
   }
 
   /// The value. Requires: the key is live (asserted in debug builds).
-  T& operator[](Key key) { return const_cast<T&>(std::as_const(*this)[key]); }
+  T& operator[](Key key) {
+    T& value = const_cast<T&>(std::as_const(*this)[key]);
+    about_to_change(key.index());
+    return value;
+  }
   const T& operator[](Key key) const {
     const T* value = get(key);
     assert(value != nullptr && "deferred_map::operator[]: the key is stale");
@@ -326,6 +340,9 @@ class deferred_map {
   recovery_counts recover(bool mend_impossible = false) requires(persistent) {
     return rebuild_from_versions(mend_impossible);
   }
+  /// Makes index and counts what the versions say; nothing is given back. For whoever changed a version behind the map's
+  /// back. If it throws, nothing has changed. Cost: one pass over the slots.
+  void count_anew() requires(watched) { mend_index_and_counts(); }
 
  private:
   template <class, detail::yields>
@@ -365,6 +382,10 @@ class deferred_map {
   }
   void vacant_goes_up() noexcept {
     if constexpr (persistent) count_last(storage_.control().vacant);
+  }
+  /// Where somebody wants to know: slot `index` is about to be stored to, by us or through a reference given out.
+  void about_to_change(std::uint32_t index) noexcept {
+    if constexpr (watched) storage_.before_change(index);
   }
   static void commit(slot_type& slot, std::uint32_t version_word) noexcept {
     order_stores();

@@ -156,7 +156,9 @@ class join_iterator {
       if (!version::is_occupied(slot.version)) return false;
       key_ = key_access::make<key_type>(position_, slot.version);
       std::get<0>(values_) = std::addressof(slot.value);
-      return ((std::get<I + 1>(values_) = secondary<I>().get(key_)) && ...);
+      if (!((std::get<I + 1>(values_) = secondary<I>().get(key_)) && ...)) return false;
+      walk_access::hands_out(*std::get<0>(maps_), position_);
+      return true;
     }
   }
 

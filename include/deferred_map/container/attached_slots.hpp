@@ -33,12 +33,29 @@ concept persistent_allocator = requires(A allocator, std::uint64_t slots) {
   allocator.truncate(slots);
 };
 
+/// A persistent allocator that is told what is about to change, so that it can be journaled or taken back:
+/// `before_change(index)` before the version or the value of a slot is stored to, or a reference that lets somebody store
+/// to it is handed out; `before_index_change(word)` before a word of the index is. The counts change unannounced.
+/// Neither may throw. `next_generation(slot, next)`: the generation that a slot has next which leaves a life, at least
+/// `next`; more, where some were given out in what was taken back.
+template <class A>
+concept watching_allocator = persistent_allocator<A> &&
+    requires(A allocator, std::uint32_t slot, std::uint64_t& word, std::uint32_t generation) {
+  { allocator.before_change(slot) }
+  noexcept;
+  { allocator.before_index_change(word) }
+  noexcept;
+  { allocator.next_generation(slot, generation) }
+  noexcept->std::same_as<std::uint32_t>;
+};
+
 namespace detail {
 
 template <class T, persistent_allocator Allocator>
 class attached_slots {
  public:
   static constexpr bool persistent = true;
+  static constexpr bool watched = watching_allocator<Allocator>;
 
   using slot_type = slot<T>;
   using control_type = std::remove_cvref_t<decltype(std::declval<Allocator&>().control())>;
@@ -72,10 +89,29 @@ class attached_slots {
     index().rebuild(taken, slot_count, control_->capacity);
   }
 
-  vacancy_index index() noexcept {
-    return {
-        control_->slot_count,  index_, allocator_.index_capacity(), control_->buffer, vacancy_index::buffer_limit_max,
-        control_->buffer_count};
+  void before_change(std::uint32_t index) noexcept {
+    if constexpr (watched) allocator_.before_change(index);
+  }
+
+  /// Passes on which word of the index is about to change.
+  struct watch_words {
+    const Allocator* allocator;
+    void operator()(std::uint64_t& word) const noexcept { allocator->before_index_change(word); }
+  };
+  using index_type = basic_vacancy_index<std::conditional_t<watched, watch_words, unwatched>>;
+  index_type index() noexcept {
+    if constexpr (watched)
+      return {control_->slot_count,
+              index_,
+              allocator_.index_capacity(),
+              control_->buffer,
+              vacancy_index::buffer_limit_max,
+              control_->buffer_count,
+              watch_words{&allocator_}};
+    else
+      return {
+          control_->slot_count,  index_, allocator_.index_capacity(), control_->buffer, vacancy_index::buffer_limit_max,
+          control_->buffer_count};
   }
   const std::uint64_t* taken_words() const noexcept { return index_; }
   template <class IsVacant>
@@ -93,9 +129,10 @@ class attached_slots {
 
   void append_vacant(std::uint32_t vacant_version) noexcept {
     const std::uint32_t index = control_->slot_count;
+    before_change(index);
     slots_[index].version = vacant_version;
     if (index % 64 == 0) {
-      index_[index / 64] = vacancy_index::full_word;
+      this->index().append_word(index);
       if (index % 4096 == 0) [[unlikely]]
         this->index().begin_summaries(index);
     }

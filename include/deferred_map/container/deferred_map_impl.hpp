@@ -46,8 +46,10 @@ template <class T, class Key, class A>
     if (control.buffer_count != 0 || fill_buffer()) [[likely]] {
       const std::uint32_t index = storage_.buffer()[--control.buffer_count];
       // An index read from a file may say anything; the versions are the truth.
-      if (!persistent || is_there_to_take(index)) [[likely]]
+      if (!persistent || is_there_to_take(index)) [[likely]] {
+        about_to_change(index);
         return {index, slot_at(index).version};
+      }
     }
     // Index or counts were wrong. Once mended they are right, so this happens once.
     if constexpr (persistent) ++control.vacant;
@@ -62,9 +64,11 @@ bool deferred_map<T, Key, A>::is_there_to_take(std::uint32_t index) noexcept {
   slot_type& slot = slot_at(index);
   if (!version::is_vacant(slot.version) || version::is_retired(slot.version)) return false;
   // Only a damaged file has a slot that exists and was never given a generation.
-  if (slot.version == 0) [[unlikely]]
+  if (slot.version == 0) [[unlikely]] {
+    about_to_change(index);
     commit(slot,
            version::vacant(std::max<std::uint32_t>(storage_.control().generation_floor, version::first_generation)));
+  }
   return true;
 }
 
@@ -135,6 +139,8 @@ template <class T, class Key, class A>
     if (version::generation(next) == 0) [[unlikely]]
       next = version::vacant(version::retired_generation);
   }
+  if constexpr (watched) next = version::vacant(storage_.allocator().next_generation(index, version::generation(next)));
+  about_to_change(index);
   commit(slot_at(index), next);
   if (version::is_retired(next)) [[unlikely]]
     count_last(storage_.control().retired);
@@ -198,6 +204,7 @@ T& deferred_map<T, Key, A>::emplace(handle_type&& handle, Args&&... args) {
   // While the value is built the slot stays reserved: if that throws, nothing has happened.
   if constexpr (persistent) {
     T value(std::forward<Args>(args)...);
+    about_to_change(handle.index());
     count_first(storage_.control().reserved);
     storage_.construct(std::addressof(slot.value), std::move(value));
   } else {
@@ -306,7 +313,12 @@ std::size_t deferred_map<T, Key, A>::get_many(std::span<const Key> keys, std::sp
 template <class T, class Key, class A>
 std::size_t deferred_map<T, Key, A>::get_many(std::span<const Key> keys, std::span<T*> out) {
   // T* and const T* are similar types, so a T* may be written through a const T* lvalue.
-  return std::as_const(*this).get_many(keys, std::span<const T*>(const_cast<const T**>(out.data()), out.size()));
+  const size_type live =
+      std::as_const(*this).get_many(keys, std::span<const T*>(const_cast<const T**>(out.data()), out.size()));
+  if constexpr (watched)
+    for (size_type i = 0; i < keys.size(); ++i)
+      if (out[i] != nullptr) about_to_change(keys[i].index());
+  return live;
 }
 
 // Removing ----------------------------------------------------------------------------------------------------------
@@ -350,6 +362,7 @@ auto deferred_map<T, Key, A>::detach(Key key) -> std::optional<std::pair<T, hand
   const std::uint64_t map_identity = identity();
   detached.emplace(std::move(slot->value), handle_type());
   storage_.destroy(std::addressof(slot->value));
+  about_to_change(key.index());
   occupied_goes_down();
   commit(*slot, version::reserved(key.generation()));
   count_last(storage_.control().reserved);

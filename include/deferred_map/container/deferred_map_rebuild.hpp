@@ -129,6 +129,7 @@ recovery_counts deferred_map<T, Key, A>::rebuild_from_versions(bool mend_impossi
       found.taken[index / 64] |= std::uint64_t{1} << (index % 64);
       ++retired;
     }
+    about_to_change(index);
     commit(slot_at(index), next);
   };
   for (std::size_t word = 0; word < found.given_back.size(); ++word) {
@@ -141,7 +142,10 @@ recovery_counts deferred_map<T, Key, A>::rebuild_from_versions(bool mend_impossi
   // Generation 0: a slot that was counted but never made, as after a machine crash that lost its page.
   const std::uint32_t first = std::max<std::uint32_t>(control.generation_floor, version::first_generation);
   for (std::uint32_t index = 0; index < found.first_unused; ++index)
-    if (slot_at(index).version == 0) commit(slot_at(index), version::vacant(first));
+    if (slot_at(index).version == 0) {
+      about_to_change(index);
+      commit(slot_at(index), version::vacant(first));
+    }
 
   storage_.rebuild_index(found.taken.data(), control.slot_count);
   order_stores();

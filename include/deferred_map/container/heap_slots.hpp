@@ -29,6 +29,7 @@ template <class T, class Allocator>
 class heap_slots {
  public:
   static constexpr bool persistent = false;
+  static constexpr bool watched = false;
   static constexpr std::uint64_t slots_max = 0xffff'ffffu;
 
   using slot_type = slot<T>;

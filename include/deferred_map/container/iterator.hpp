@@ -73,6 +73,8 @@ class slot_iterator {
 
   reference operator*() const noexcept {
     auto& slot = here();
+    if constexpr (!std::is_const_v<Map> && What != yields::keys)
+      if constexpr (std::remove_const_t<Map>::watched) map_->about_to_change(index_);  // by whoever gets the reference
     if constexpr (What == yields::values)
       return slot.value;
     else if constexpr (What == yields::keys)

@@ -45,6 +45,14 @@ struct walk_access {
     return map.places_.presence_words();
   }
 
+  /// A reference to the value in that slot is about to be given to somebody, who may store to it unless it is const.
+  template <class T, class Key, class Allocator>
+  static void hands_out(deferred_map<T, Key, Allocator>& map, std::uint32_t position) noexcept {
+    map.about_to_change(position);
+  }
+  template <class T, class Key, class Allocator>
+  static void hands_out(const deferred_map<T, Key, Allocator>&, std::uint32_t) noexcept {}
+
   /// The slot at a position, which must be below slot_count.
   template <class T, class Key, class Allocator>
   static auto& slot(const deferred_map<T, Key, Allocator>& map, std::uint32_t position) noexcept {

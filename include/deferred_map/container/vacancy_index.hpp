@@ -65,8 +65,15 @@ static_assert(index_words_total(4096) == index_shape(4096).words_total);
 static_assert(index_words_total(4097) == index_shape(4097).words_total);
 static_assert(index_words_total(0xffff'ffff) == index_shape(0xffff'ffff).words_total);
 
-/// A view of an index that somebody else stores: in a map's own memory, or in an arena.
-class vacancy_index {
+/// Does nothing when a word of an index is about to change.
+struct unwatched {
+  void operator()(std::uint64_t&) const noexcept {}
+};
+
+/// A view of an index that somebody else stores: in a map's own memory, or in an arena. `Watch` is told of each word
+/// before it changes.
+template <class Watch>
+class basic_vacancy_index {
  public:
   static constexpr std::uint32_t buffer_limit_max = 128;
   static constexpr std::uint32_t none = 0xffff'ffffu;
@@ -74,9 +81,10 @@ class vacancy_index {
 
   /// For `slot_count` slots. `words` holds `index_shape(capacity)`; `buffer` holds `buffer_limit` entries, `buffer_count` of them in
   /// use. Requires: buffer_limit == 128, or buffer_limit >= the number of slots there can be (then it never spills).
-  vacancy_index(std::uint32_t slot_count, std::uint64_t* words, std::uint64_t capacity, std::uint32_t* buffer,
-                std::uint32_t buffer_limit, std::uint32_t& buffer_count) noexcept
-      : slot_count_(slot_count),
+  basic_vacancy_index(std::uint32_t slot_count, std::uint64_t* words, std::uint64_t capacity, std::uint32_t* buffer,
+                      std::uint32_t buffer_limit, std::uint32_t& buffer_count, Watch watch = {}) noexcept
+      : watch_(watch),
+        slot_count_(slot_count),
         words_(words),
         capacity_(capacity),
         buffer_(buffer),
@@ -84,7 +92,7 @@ class vacancy_index {
         buffer_count_(buffer_count) {}
 
   /// Marks the word in which the new slot `index` begins as taken whole. Requires: index % 64 == 0.
-  void append_word(std::uint32_t index) noexcept { words_[index / 64] = full_word; }
+  void append_word(std::uint32_t index) noexcept { set(words_[index / 64], full_word); }
 
   /// Clears the summaries that the new slot `index` is the first of: `rebuild` did not come so far, and in a file they
   /// may say anything. Requires: index % 4096 == 0.
@@ -93,7 +101,7 @@ class vacancy_index {
     std::uint64_t word = index / 64;
     for (unsigned level = 1; level < shape.levels && word % 64 == 0; ++level) {
       word /= 64;
-      words_[shape.offset[level] + word] = 0;
+      set(words_[shape.offset[level] + word], 0);
     }
   }
 
@@ -113,7 +121,7 @@ class vacancy_index {
       const auto first = static_cast<std::uint32_t>(word * 64);
       for (; vacant != 0; vacant &= vacant - 1)
         buffer[filled++] = first + static_cast<std::uint32_t>(std::countr_zero(vacant));
-      words_[word] = full_word;
+      set(words_[word], full_word);
       clear_summary(shape, word);
     }
     buffer_count_ = filled;
@@ -132,7 +140,7 @@ class vacancy_index {
     std::uint32_t vacant = 0;
     for (std::uint64_t word = 0; word < words_used; ++word) {
       // In an arena most words are right already, and a first store to a page costs what reading sixteen pages does.
-      if (words_[word] != taken[word]) words_[word] = taken[word];
+      if (words_[word] != taken[word]) set(words_[word], taken[word]);
       vacant += static_cast<std::uint32_t>(std::popcount(~taken[word]));
     }
     std::uint64_t words_below = (capacity_in_use + 63) / 64;
@@ -140,7 +148,7 @@ class vacancy_index {
       const std::uint64_t* below = words_ + shape.offset[level - 1];
       std::uint64_t* summary = words_ + shape.offset[level];
       const std::uint64_t summary_words = std::max<std::uint64_t>((words_below + 63) / 64, 1);
-      std::fill(summary, summary + summary_words, std::uint64_t{0});
+      for (std::uint64_t word = 0; word < summary_words; ++word) set(summary[word], 0);
       const std::uint64_t until = level == 1 ? words_used : words_below;
       for (std::uint64_t word = 0; word < until; ++word)
         if (has_vacancy(level - 1, below[word])) summary[word / 64] |= std::uint64_t{1} << (word % 64);
@@ -204,6 +212,10 @@ class vacancy_index {
   }
 
  private:
+  void set(std::uint64_t& word, std::uint64_t bits) const noexcept {
+    watch_(word);
+    word = bits;
+  }
   static bool has_vacancy(unsigned level, std::uint64_t word) noexcept {
     return level == 0 ? word != full_word : word != 0;
   }
@@ -228,7 +240,7 @@ class vacancy_index {
   void clear_summary(const index_shape& shape, std::uint64_t word) noexcept {
     for (unsigned level = 1; level < shape.levels; ++level) {
       std::uint64_t& summary = words_[shape.offset[level] + word / 64];
-      summary &= ~(std::uint64_t{1} << (word % 64));
+      set(summary, summary & ~(std::uint64_t{1} << (word % 64)));
       if (summary != 0) return;
       word /= 64;
     }
@@ -240,7 +252,7 @@ class vacancy_index {
     for (unsigned level = 1; level < shape.levels; ++level) {
       std::uint64_t& summary = words_[shape.offset[level] + word / 64];
       const bool was_zero = summary == 0;
-      summary |= std::uint64_t{1} << (word % 64);
+      set(summary, summary | std::uint64_t{1} << (word % 64));
       if (!was_zero) return;
       word /= 64;
     }
@@ -259,12 +271,13 @@ class vacancy_index {
       std::uint64_t& word = words[index / 64];
       if (word == full_word) [[unlikely]]
         set_summary(index / 64);
-      word &= ~(std::uint64_t{1} << (index % 64));
+      set(word, word & ~(std::uint64_t{1} << (index % 64)));
     }
     std::copy(buffer + count, buffer + buffer_count_, buffer);
     buffer_count_ -= count;
   }
 
+  [[no_unique_address]] Watch watch_;
   std::uint32_t slot_count_;
   std::uint64_t* words_;
   std::uint64_t capacity_;
@@ -272,5 +285,7 @@ class vacancy_index {
   std::uint32_t buffer_limit_;
   std::uint32_t& buffer_count_;
 };
+
+using vacancy_index = basic_vacancy_index<unwatched>;
 
 }  // namespace dm
