@@ -14,7 +14,8 @@ MAY_SEE = {
     "format": set(),
     "arena": {"format", "container", "memory"},
     "sharing": {"arena", "format", "container", "memory"},
-    "maps": {"sharing", "arena", "format", "container", "memory"},
+    "journal": {"arena", "format", "container", "memory"},
+    "maps": {"journal", "sharing", "arena", "format", "container", "memory"},
     "inspect": {"format", "container", "memory", "arena"},
 }
 # Headers that users include and that lie at the top belong to a room all the same.
@@ -33,6 +34,7 @@ ROOM_OF_PUBLIC = {
     "error.hpp": "format",
     "schema.hpp": "maps",
     "mapped_map.hpp": "maps",
+    "durable_map.hpp": "maps",
     "migrate.hpp": "maps",
     "shared_map.hpp": "maps",
     "inspect.hpp": "inspect",

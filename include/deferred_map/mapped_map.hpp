@@ -21,33 +21,12 @@
 #include "deferred_map/deferred_map.hpp"
 #include "deferred_map/maps/one_thread.hpp"
 #include "deferred_map/maps/recovery_report.hpp"
+#include "deferred_map/maps/stored_type_of.hpp"
 #include "deferred_map/schema.hpp"
 
 namespace dm {
 
 namespace detail {
-
-/// What the arena is told of T.
-template <class T>
-stored_type stored_type_of() {
-  static_assert(sizeof(T) <= 1u << 30, "an arena's values have at most 2^30 bytes");
-  static_assert(alignof(T) <= 4096, "an arena's values are aligned to a page of 4096 bytes at most");
-  using slot_type = slot<T>;
-  stored_type type;
-  type.slot.stride_bytes = sizeof(slot_type);
-  type.slot.version_offset = 0;
-  type.slot.value_offset = std::max<std::uint32_t>(sizeof(std::uint32_t), alignof(T));
-  type.slot.value_size_bytes = sizeof(T);
-  type.slot.value_align_bytes = alignof(T);
-  // What docs/FORMAT.md says of every slot, held against this one.
-  constexpr std::size_t align = std::max<std::size_t>(sizeof(std::uint32_t), alignof(T));
-  static_assert(alignof(slot_type) == align && sizeof(slot_type) == align + (sizeof(T) + align - 1) / align * align);
-  if constexpr (std::is_standard_layout_v<slot_type>)  // else `offsetof` need not be meant
-    static_assert(offsetof(slot_type, version) == 0 && offsetof(slot_type, value) == align);
-  type.description = schema_of<T>();
-  type.schema_version = type.description.version;
-  return type;
-}
 
 struct migration_access;
 
@@ -342,7 +321,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
 
   void require_writable() const {
     if (!writable_) [[unlikely]]
-      detail::refuse_writing(arena_.get());
+      detail::refuse_writing(is_open() ? &arena_->path() : nullptr);
   }
   /// The map, for the length of one call that changes it.
   class changing {
@@ -402,7 +381,7 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
         if (detail::needs_recovery(control)) {
           arena_->sync_marks();
           const recovery_counts counts = map::recover();
-          if (counts.impossible != 0) detail::refuse_impossible_version(*arena_, counts.first_impossible);
+          if (counts.impossible != 0) detail::refuse_impossible_version(arena_->path(), counts.first_impossible);
           recovery_.outcome = recovery_outcome::recovered;
           take_over(counts);
           finish_update();
@@ -410,14 +389,14 @@ class mapped_map : private detail::arena_holder, private deferred_map<T, Key, ar
       }
       // Before the first mark is touched: a file that is refused stays as it is.
       if (how.verify)
-        if (const std::string fault = map::verify(); !fault.empty()) detail::refuse_unsound(*arena_, fault);
+        if (const std::string fault = map::verify(); !fault.empty()) detail::refuse_unsound(arena_->path(), fault);
       arena_->begin_use();
     }
     if (recovery_.outcome != recovery_outcome::clean) {
       recovery_.killed_pid = arena_->last_owner_pid();
       recovery_.killed_program = arena_->last_owner_program();
       recovery_.duration_ns = detail::monotonic_ns() - started_ns;
-      detail::record(*arena_, recovery_);
+      detail::record(arena_->control(), recovery_);
     }
     arena_->protect();
   }

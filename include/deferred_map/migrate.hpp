@@ -134,7 +134,7 @@ migration_report migrate_slots(const mapped_map<Old, Key>& old, deferred_map<New
   report.reserved_given_back = old.recovery().reserved_given_back;
   for (std::uint32_t index = 0; index < report.slots; ++index) {
     const std::uint32_t word = archive_access::version(from, index);
-    if (!version::is_possible(word)) refuse_impossible_version(migration_access::arena_of(old), index);
+    if (!version::is_possible(word)) refuse_impossible_version(migration_access::arena_of(old).path(), index);
     if (version::is_occupied(word)) {
       const Key k = Key::from_parts(index, version::generation(word));
       const std::optional<New> value(call_migration(f, k, archive_access::value(from, index)));

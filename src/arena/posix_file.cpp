@@ -313,6 +313,23 @@ void file::unlock_byte(std::uint64_t offset) const noexcept {
   (void)::fcntl(descriptor_, F_OFD_SETLK, &lock);
 }
 
+bool file::try_lock_range(lock_mode mode, std::uint64_t offset, std::uint64_t count) const {
+  struct flock lock = byte_range(mode == lock_mode::exclusive ? F_WRLCK : F_RDLCK, offset, count);
+  if (retry([&] { return ::fcntl(descriptor_, F_OFD_SETLK, &lock); }) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  fail(errno, "locking a part of it");
+}
+
+void file::lock_range(lock_mode mode, std::uint64_t offset, std::uint64_t count) const {
+  struct flock lock = byte_range(mode == lock_mode::exclusive ? F_WRLCK : F_RDLCK, offset, count);
+  if (retry([&] { return ::fcntl(descriptor_, F_OFD_SETLKW, &lock); }) != 0) fail(errno, "waiting for a lock on it");
+}
+
+void file::unlock_range(std::uint64_t offset, std::uint64_t count) const noexcept {
+  struct flock lock = byte_range(F_UNLCK, offset, count);
+  (void)::fcntl(descriptor_, F_OFD_SETLK, &lock);
+}
+
 bool file::is_locked(std::uint64_t offset, std::uint64_t count) const {
   // As a reader, which needs no right to write: it would have to wait for a writer's lock all the same.
   struct flock lock = byte_range(F_RDLCK, offset, count);
@@ -378,6 +395,13 @@ void file::sync() const {
   if (retry([&] { return ::fdatasync(descriptor_); }) != 0) raise_sync(path_, errno);
 }
 
+void file::start_writing(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
+#ifdef SYNC_FILE_RANGE_WRITE
+  (void)::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                          SYNC_FILE_RANGE_WRITE);
+#endif
+}
+
 void file::sync_directory() const {
   const std::filesystem::path directory = directory_of(path_);
   const int descriptor = retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
@@ -413,6 +437,31 @@ void keep_from_children(void* address, std::size_t size_bytes) noexcept {
 
 void protect_read_only(void* address, std::size_t size_bytes) {
   if (::mprotect(address, size_bytes, PROT_READ) != 0) raise({}, errno, "protecting the mapping");
+}
+
+void allow_writing(void* address, std::size_t size_bytes) {
+  if (::mprotect(address, size_bytes, PROT_READ | PROT_WRITE) != 0) raise({}, errno, "making the mapping writable");
+}
+
+void map_private_at(void* address, std::size_t size_bytes, const file& mapped) {
+  if (::mmap(address, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, mapped.descriptor(),
+             0) == MAP_FAILED)
+    raise(mapped.path(), errno, "mapping it");
+}
+
+void discard_pages(void* address, std::size_t size_bytes) noexcept {
+  (void)::madvise(address, size_bytes, MADV_DONTNEED);
+}
+
+void* reserve_zeros(std::size_t size_bytes) {
+  void* const memory = ::mmap(nullptr, std::max<std::size_t>(size_bytes, 1), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) raise({}, errno, "reserving memory");
+  return memory;
+}
+
+void give_back(void* address, std::size_t size_bytes) noexcept {
+  if (address != nullptr) ::munmap(address, std::max<std::size_t>(size_bytes, 1));
 }
 
 std::uint32_t process_id() noexcept { return static_cast<std::uint32_t>(::getpid()); }

@@ -69,6 +69,10 @@ class file {
   /// Waits until it has the lock; for as long as another holds it and lives.
   void lock_byte(std::uint64_t offset) const;
   void unlock_byte(std::uint64_t offset) const noexcept;
+  /// The same for `count` bytes, in either mode. A shared lock needs no right to write.
+  bool try_lock_range(lock_mode mode, std::uint64_t offset, std::uint64_t count) const;
+  void lock_range(lock_mode mode, std::uint64_t offset, std::uint64_t count) const;
+  void unlock_range(std::uint64_t offset, std::uint64_t count) const noexcept;
   /// Whether another open file description holds a lock on one of the bytes [offset, offset + count). Takes none.
   bool is_locked(std::uint64_t offset, std::uint64_t count) const;
 
@@ -84,6 +88,8 @@ class file {
   /// Returns when all that was written or stored so far, and the size, is on the disk. After a failure some of it may
   /// be lost for good: asking again would report success (the kernel reports an error once) and prove nothing.
   void sync() const;
+  /// Lets the kernel begin to write what was written there, and does not wait.
+  void start_writing(std::uint64_t offset, std::uint64_t size_bytes) const noexcept;
   void sync_directory() const;
   /// Closes now, so that errors can be seen.
   void close();
@@ -109,8 +115,17 @@ void sync_page(const std::filesystem::path& path, void* address, std::size_t siz
 /// Processes that are forked from here on do not have this memory. Does nothing where the kernel cannot.
 void keep_from_children(void* address, std::size_t size_bytes) noexcept;
 
-/// Makes mapped memory unwritable.
+/// Makes mapped memory unwritable, or writable again.
 void protect_read_only(void* address, std::size_t size_bytes);
+void allow_writing(void* address, std::size_t size_bytes);
+/// The file's first bytes, privately, over memory from `reserve_zeros`: stores there reach nobody else. (Boost's
+/// mapped_region cannot map over what it did not map.) Errors: the system's.
+void map_private_at(void* address, std::size_t size_bytes, const file& mapped);
+/// Pages of a private mapping become those of the file, or zeros, again.
+void discard_pages(void* address, std::size_t size_bytes) noexcept;
+/// Memory full of zeros that costs nothing until it is stored to. Errors: the system's.
+void* reserve_zeros(std::size_t size_bytes);
+void give_back(void* address, std::size_t size_bytes) noexcept;
 
 /// The machine's boot id, folded to 64 bits, never 0; changes at each start of the machine.
 std::uint64_t boot_id();

@@ -4,10 +4,16 @@
 #include <chrono>
 #include <cstring>
 
+#include "deferred_map/error.hpp"
+
 namespace dm {
 
 std::string recovery_report::to_string() const {
   if (outcome == recovery_outcome::clean) return "it had been closed: nothing to do";
+  if (outcome == recovery_outcome::replayed)
+    return std::to_string(commits_replayed) + (commits_replayed == 1 ? " commit (" : " commits (") +
+           std::to_string(journal_bytes) + " bytes) replayed from the journal" +
+           (reserved_given_back == 0 ? "" : ", " + std::to_string(reserved_given_back) + " reserved slots given back");
   // Of shared slots none is lost sight of: there is nothing to rebuild, and nobody counts what was given back.
   if (outcome == recovery_outcome::recovered && owners_reaped != 0)
     return std::to_string(owners_reaped) + (owners_reaped == 1 ? " user" : " users") +
@@ -28,8 +34,8 @@ std::string recovery_report::to_string() const {
 
 namespace detail {
 
-void record(arena& arena, const recovery_report& report) {
-  recovery_record& kept = arena.control().last_recovery;
+void record(control_block& control, const recovery_report& report) {
+  recovery_record& kept = control.last_recovery;
   recovery_record fresh;
   fresh.unix_ns =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -48,22 +54,22 @@ bool needs_recovery(const control_block& control) noexcept {
   return !control.nothing_under_way() || control.reserved != 0;
 }
 
-void refuse_impossible_version(const arena& arena, std::uint32_t slot) {
-  throw error(errc::damaged, arena.path(),
+void refuse_impossible_version(const std::filesystem::path& arena, std::uint32_t slot) {
+  throw error(errc::damaged, arena,
               "this arena is damaged: slot " + std::to_string(slot) +
                   " has a version that no operation leaves. Nothing was changed. Restore a copy, or look at what is "
                   "left with dm-inspect check");
 }
 
-void refuse_unsound(const arena& arena, const std::string& fault) {
-  throw error(errc::damaged, arena.path(),
+void refuse_unsound(const std::filesystem::path& arena, const std::string& fault) {
+  throw error(errc::damaged, arena,
               "this arena is damaged: " + fault + ". Restore a copy, or look at what is left with dm-inspect check");
 }
 
-void refuse_writing(const arena* arena) {
+void refuse_writing(const std::filesystem::path* arena) {
   if (arena == nullptr)
     throw error(errc::bad_options, "", "this map is not open: it was closed or moved from, or never opened");
-  throw error(errc::read_only, arena->path(), "this map was opened with open_read_only and cannot be changed");
+  throw error(errc::read_only, *arena, "this map was opened with open_read_only and cannot be changed");
 }
 
 std::int64_t monotonic_ns() noexcept {

@@ -3,6 +3,7 @@
 //     0  marks: how the file was left, and by whom         changed when it is opened and closed
 //    64  counts, and what is under way                      changed by every operation
 //   128  what the last recovery found                       changed by recoveries
+//   200  durable arenas: which commit this is               changed by every commit
 //   256  the vacancy buffer, 128 slot indices               changed by every operation
 //
 // Invariants:
@@ -68,7 +69,12 @@ struct control_block {
 
   // 128
   recovery_record last_recovery;
-  std::uint8_t unused_recovery[56] = {};
+  // Durable arenas only: which commit these bytes are of, so that a journal can be told from one of another time. Not
+  // before the journal vouches for that commit are they written here.
+  std::uint64_t durable_commit = 0;      // its number; 0: none yet
+  std::uint64_t durable_chain = 0;       // the checksum of its record, which depends on all records before it
+  std::uint64_t durable_generation = 0;  // the journal's, when it was written; they ascend for the arena's life
+  std::uint8_t unused_recovery[32] = {};
 
   // 256
   std::uint32_t buffer[128] = {};
@@ -97,6 +103,7 @@ static_assert(offsetof(control_block, owner_pid) == 32 && offsetof(control_block
 static_assert(offsetof(control_block, slot_count) == 64 && offsetof(control_block, capacity) == 92);
 static_assert(offsetof(control_block, shared_slots) == 120, "an atomic of 64 bits, aligned as one");
 static_assert(offsetof(control_block, last_recovery) == 128);
+static_assert(offsetof(control_block, durable_commit) == 200 && offsetof(control_block, durable_generation) == 216);
 static_assert(offsetof(control_block, buffer) == 256);
 static_assert(sizeof(control_block) == 768);
 
@@ -106,6 +113,7 @@ enum class recovery_outcome : std::uint32_t {
   nothing_under_way = 1,  ///< killed between two operations: nothing to do but to note it
   recovered = 2,          ///< killed within one, or with slots reserved: one pass over the versions
   salvaged = 3,           ///< the machine stopped; rebuilt from whatever had reached the disk
+  replayed = 4,           ///< a durable map that was not closed: brought to its last commit by its journal
 };
 
 constexpr const char* to_string(recovery_outcome outcome) noexcept {
@@ -118,6 +126,8 @@ constexpr const char* to_string(recovery_outcome outcome) noexcept {
       return "recovered";
     case recovery_outcome::salvaged:
       return "salvaged";
+    case recovery_outcome::replayed:
+      return "replayed";
   }
   return "unknown";
 }

@@ -6,8 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
-
-#include "deferred_map/arena/arena.hpp"
+#include <filesystem>
 
 #ifndef DM_CHECK_THREADS
 #ifdef NDEBUG
@@ -20,8 +19,8 @@
 namespace dm::detail {
 
 /// Prints which map it is and what to do, and aborts.
-[[noreturn]] void abort_two_threads(const arena& arena) noexcept;
-[[noreturn]] void abort_forked(const arena& arena) noexcept;
+[[noreturn]] void abort_two_threads(const std::filesystem::path& arena) noexcept;
+[[noreturn]] void abort_forked(const std::filesystem::path& arena) noexcept;
 
 /// Which thread is in a writing call of the map this is part of; 0: none. Never copied or moved with the map.
 class thread_mark {
@@ -40,13 +39,15 @@ class thread_mark {
 /// Lives as long as one writing call. Calls of one thread may nest: `insert_with_key` hands out control in its midst.
 class writing_call {
  public:
-  writing_call(thread_mark& mark, const arena& arena) noexcept : mark_(mark) {
+  /// `Arena`: what has the file open; tells whether this process opened it.
+  template <class Arena>
+  writing_call(thread_mark& mark, const Arena& arena) noexcept : mark_(mark) {
     static thread_local char here;  // its address is the thread's own
     const auto self = reinterpret_cast<std::uintptr_t>(&here);
-    if (!arena.is_ours()) abort_forked(arena);
+    if (!arena.is_ours()) abort_forked(arena.path());
     std::uintptr_t found = 0;
     outermost_ = mark.thread_.compare_exchange_strong(found, self, std::memory_order_acquire);
-    if (!outermost_ && found != self) abort_two_threads(arena);
+    if (!outermost_ && found != self) abort_two_threads(arena.path());
   }
   writing_call(const writing_call&) = delete;
   writing_call& operator=(const writing_call&) = delete;
@@ -63,7 +64,8 @@ class writing_call {
 
 class writing_call {
  public:
-  writing_call(thread_mark&, const arena&) noexcept {}
+  template <class Arena>
+  writing_call(thread_mark&, const Arena&) noexcept {}
 };
 
 #endif

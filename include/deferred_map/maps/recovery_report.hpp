@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
-#include "deferred_map/arena/arena.hpp"
+#include "deferred_map/format/control_block.hpp"
 
 namespace dm {
 
@@ -16,6 +17,8 @@ struct recovery_report {
   std::uint32_t updates_finished = 0;     ///< an `update` that was committed but not yet copied into its slot
   std::uint32_t impossible_mended = 0;    ///< by salvage: slots whose version no history leaves, now vacant
   std::uint32_t owners_reaped = 0;        ///< of a shared map: who had died with it open
+  std::uint64_t commits_replayed = 0;     ///< of a durable map: from its journal
+  std::uint64_t journal_bytes = 0;        ///< that those commits had
   std::uint32_t killed_pid = 0;           ///< who had it open; 0 where it was closed
   std::string killed_program;
   std::int64_t duration_ns = 0;
@@ -27,14 +30,15 @@ struct recovery_report {
 namespace detail {
 
 /// Keeps the report in the arena, where dm-inspect finds it.
-void record(arena& arena, const recovery_report& report);
+void record(control_block& control, const recovery_report& report);
 
 /// Whether a process that was killed left more to mend than nothing. Cost: constant.
 bool needs_recovery(const control_block& control) noexcept;
 
-[[noreturn]] void refuse_impossible_version(const arena& arena, std::uint32_t slot);
-[[noreturn]] void refuse_unsound(const arena& arena, const std::string& fault);
-[[noreturn]] void refuse_writing(const arena* arena);
+[[noreturn]] void refuse_impossible_version(const std::filesystem::path& arena, std::uint32_t slot);
+[[noreturn]] void refuse_unsound(const std::filesystem::path& arena, const std::string& fault);
+/// `arena`: null where the map is not open.
+[[noreturn]] void refuse_writing(const std::filesystem::path* arena);
 
 std::int64_t monotonic_ns() noexcept;
 

@@ -1,0 +1,363 @@
+// Opening a durable arena: the files, replay, what is refused; and how a reader follows.
+#include <algorithm>
+#include <cstring>
+
+#include "arena_parts.hpp"
+#include "deferred_map/journal/durable_arena.hpp"
+#include "posix_file.hpp"
+#include "posix_storage.hpp"
+
+namespace dm {
+namespace {
+
+arena_options as_arena_options(const durable_options& how) {
+  arena_options options;
+  options.max_slots = how.max_slots;
+  options.reserve_slots = how.reserve_slots;
+  options.permissions = how.permissions;
+  return options;
+}
+
+std::uint64_t new_nonce() {
+  std::array<std::uint8_t, 16> random{};
+  posix::random_bytes(random);
+  std::uint64_t nonce = 0;
+  std::memcpy(&nonce, random.data(), sizeof nonce);
+  return nonce;
+}
+
+[[noreturn]] void refuse_in_use(const posix::file& file) {
+  const std::string holders = posix::lock_holders(file);
+  throw error(errc::in_use, file.path(),
+              "this arena is in use by " + (holders.empty() ? "a process that cannot be seen from here" : holders) +
+                  ". One process at a time may open it for writing; open_read_only works beside it");
+}
+
+bool is_closed(const control_block& control) noexcept {
+  return control.synced != 0 && control.synced == control.checksum();
+}
+
+}  // namespace
+
+std::unique_ptr<durable_arena> durable_arena::create(const std::filesystem::path& path, const stored_type& type,
+                                                     const durable_options& how) {
+  const arena_options options = as_arena_options(how);
+  const arena_head head = head_of_new_arena(path, arena_kind::durable, type, options);
+  const arena_header& header = head.header;
+  // A journal that lies there already is of an arena that is gone, or was moved away without it.
+  const std::filesystem::path beside = journal_path(path);
+  if (std::error_code unseen; std::filesystem::exists(std::filesystem::symlink_status(beside, unseen)))
+    throw error(errc::exists, path,
+                "there is no such arena yet, but a journal of one (" + beside.filename().string() +
+                    "). It may hold the last commits of an arena that was moved: bring both together, or remove it");
+
+  posix::file file = posix::file::create_unnamed(path, how.permissions);
+  if (!file.try_lock_range(posix::lock_mode::exclusive, 0, durable_writer_lock_bytes))
+    throw error(errc::in_use, path, "a file that was just made is locked already");
+  file.allocate(0, header.index_offset);
+  file.write_all(0, head.bytes);
+  control_block empty;
+  if (how.reserve_slots != 0) {
+    allocate_slots(file, header, 0, how.reserve_slots);
+    empty.capacity = static_cast<std::uint32_t>(how.reserve_slots);
+  }
+  empty.boot_id = posix::boot_id();
+  empty.synced = empty.closed = empty.checksum();
+  file.write_all(header.control_offset, std::as_bytes(std::span(&empty, 1)));
+  file.set_size(header.file_size_for(how.reserve_slots));
+  file.sync();
+  const posix::file to_take_back = file.opened_again(false);
+  file.give_name();
+  try {
+    file.sync_directory();
+    return attach(make_posix_storage(std::move(file), header, true, how.permissions), header, how,
+                  arena_access::read_write);
+  } catch (...) {
+    to_take_back.take_back_name();
+    std::error_code unseen;
+    std::filesystem::remove(beside, unseen);  // there was none before
+    throw;
+  }
+}
+
+std::unique_ptr<durable_arena> durable_arena::open(const std::filesystem::path& path, const stored_type& type,
+                                                   const durable_options& how, arena_access access) {
+  require(!path.empty(), path, "an arena needs a path");
+  const bool writable = access == arena_access::read_write;
+  posix::file file = posix::file::open(path, writable);
+  const arena_header header = read_and_check_head(file, arena_kind::durable, type);
+  if (writable && !file.try_lock_range(posix::lock_mode::exclusive, 0, durable_writer_lock_bytes)) refuse_in_use(file);
+  if (!file.name_leads_here())
+    throw error(errc::not_found, path, "this file was removed or replaced while it was being opened. Try again");
+  if (file.size_bytes() < header.slots_offset)
+    throw error(errc::damaged, path,
+                "this arena is damaged: it was cut short: its slots begin at byte " +
+                    std::to_string(header.slots_offset) + ", and it has " + std::to_string(file.size_bytes()) +
+                    " bytes. Nothing was changed. Restore a copy");
+  // Before the journal is looked for: from here on neither it nor the arena goes away under us.
+  if (!writable) file.lock_range(posix::lock_mode::shared, durable_reader_lock_offset, 1);
+  return attach(make_posix_storage(std::move(file), header, writable, how.permissions), header, how, access);
+}
+
+std::unique_ptr<durable_arena> durable_arena::attach(std::unique_ptr<storage> disk, const arena_header& header,
+                                                     const durable_options& how, arena_access access) {
+  std::unique_ptr<durable_arena> opened(new durable_arena(std::move(disk), header, how, access));
+  opened->load();
+  return opened;
+}
+
+durable_arena::durable_arena(std::unique_ptr<storage> disk, const arena_header& header, const durable_options& how,
+                             arena_access access)
+    : disk_(std::move(disk)), header_(header), options_(how), writable_(access == arena_access::read_write) {}
+
+durable_arena::~durable_arena() = default;
+
+void durable_arena::refuse(const std::string& why) const {
+  throw error(errc::damaged, path(), why + ". Nothing was changed");
+}
+
+journal_cursor durable_arena::cursor_for(const journal_header& header) {
+  return {[this](std::uint64_t offset, std::span<std::byte> out) { return disk_->journal()->read(offset, out); },
+          header};
+}
+
+std::optional<journal_header> durable_arena::read_journal_header(std::uint64_t place, std::optional<fault>& reason) {
+  std::array<std::byte, sizeof(journal_header)> bytes{};
+  const std::size_t got = disk_->journal()->read(journal_header_offset(place), bytes);
+  journal_header_result found = check_journal_header(std::span(bytes).first(got), place, header_.uuid);
+  if (found.reason && (!reason || reason->code != errc::newer_format)) reason = found.reason;
+  return found.value;
+}
+
+void durable_arena::load() {
+  control_block in_file;
+  const std::size_t got = disk_->arena().read(header_.control_offset, std::as_writable_bytes(std::span(&in_file, 1)));
+  if (got != sizeof in_file) refuse("this arena is damaged: it ends within its counts");
+  last_owner_pid_ = in_file.owner_pid;
+  last_owner_program_.assign(in_file.owner_program, ::strnlen(in_file.owner_program, sizeof in_file.owner_program));
+
+  base_ = disk_->view();
+  control_ = reinterpret_cast<control_block*>(base_ + header_.control_offset);
+  slots_ = base_ + header_.slots_offset;
+  index_ = reinterpret_cast<std::uint64_t*>(base_ + header_.index_offset);
+  // As it was just read: what a reader sees of it never changes under it.
+  std::memcpy(control_, &in_file, sizeof in_file);
+
+  const std::uint64_t slots_in_file =
+      (std::max(disk_->arena().size_bytes(), header_.slots_offset) - header_.slots_offset) / header_.slot_stride_bytes;
+  capacity_on_disk_ = std::min<std::uint64_t>(in_file.capacity, slots_in_file);
+  if (in_file.capacity > capacity_on_disk_) {
+    // The page with the counts reached the disk, the file's new length did not. Only beside a journal that can be.
+    if (disk_->journal() == nullptr) {
+      control_block unmarked = in_file;
+      unmarked.closed = unmarked.synced = 0;
+      require_no_fault(check_control(header_, unmarked, disk_->arena().size_bytes()), path());
+    }
+    grow_file(in_file.capacity);
+  }
+
+  if (disk_->journal() != nullptr) {
+    replay(in_file);
+  } else if (is_closed(in_file)) {
+    found_.was_closed = true;
+  } else if (options_.salvage) {
+    found_.salvaged = true;
+  } else {
+    refuse(
+        "this arena was not closed, and its journal (" + journal_path(path()).filename().string() +
+        "), which holds its last commits, is missing. Bring it back, or open it with salvage to keep what can be kept");
+  }
+
+  control_block now = *control_;
+  now.closed = now.synced = 0;
+  require_no_fault(
+      check_control(header_, now, std::max(disk_->arena().size_bytes(), header_.file_size_for(now.capacity))), path());
+  if (writable_)
+    begin_use();
+  else
+    disk_->protect(false);
+}
+
+/// Where the file lost its growth with the power, it grows again.
+void durable_arena::grow_file(std::uint64_t slots) {
+  if (slots <= capacity_on_disk_) return;
+  // What was made room for was filled by commits, but for a head start of 256 MiB at most: a few bytes that say otherwise
+  // are damage, not a reason to fill the disk.
+  const std::uint64_t bytes = (slots - capacity_on_disk_) * header_.slot_stride_bytes;
+  const std::uint64_t in_journal = disk_->journal() == nullptr ? 0 : disk_->journal()->size_bytes();
+  if (slots > header_.slots_max || bytes > in_journal + disk_->arena().size_bytes() + (std::uint64_t{512} << 20))
+    refuse("this arena is damaged: it says that it has room for " + std::to_string(slots) +
+           " slots, and has room for " + std::to_string(capacity_on_disk_));
+  if (writable_) disk_->allocate_slots(capacity_on_disk_, slots);
+  capacity_on_disk_ = slots;
+}
+
+/// Brings the view to the last commit of the journal. Whatever mixture of pages of later moments the arena holds, each byte
+/// that any of the journal's commits changed is written here, in order.
+void durable_arena::replay(const control_block& in_file) {
+  std::optional<fault> reason;
+  std::optional<journal_header> first = read_journal_header(0, reason), second = read_journal_header(1, reason);
+  const std::string name = journal_path(path()).filename().string();
+  if (!first && !second) {
+    if (reason && reason->code == errc::newer_format) throw error(reason->code, path(), name + ": " + reason->message);
+    if (is_closed(in_file) || options_.salvage) {
+      // It holds nothing that could be known: with a closed arena nothing is missing but an explanation.
+      if (!options_.salvage)
+        refuse("its journal (" + name + ") is damaged: " + (reason ? reason->message : "it has no header") +
+               ". The arena itself was closed and is whole. If the journal is no other arena's, remove it");
+      found_.salvaged = true;
+      return;
+    }
+    refuse("its journal (" + name + ") is damaged: " + (reason ? reason->message : "it has no header") +
+           ". Bring back the right one, or open it with salvage to keep what the arena alone has");
+  }
+  if (first && second && first->generation > second->generation) std::swap(first, second);
+  if (!second) std::swap(first, second);
+  if (first && first->generation + 1 != second->generation)
+    refuse("its journal (" + name + ") is damaged: its two parts do not follow each other");
+
+  bool arena_fits = false;
+  std::optional<journal_cursor> older;
+  if (first) {
+    older.emplace(cursor_for(*first));
+    walk(*older, in_file, arena_fits, older_pages_);
+    // What a younger one follows was on the disk before it was begun.
+    if (older->last_commit() + 1 != second->first_commit || older->last_commit_chain() != second->seed) {
+      if (!options_.salvage)
+        refuse("its journal (" + name + ") is damaged behind commit " + std::to_string(older->last_commit()) +
+               ": later ones cannot be read. Restore a copy, or open it with salvage to go back to that commit");
+      found_.salvaged = true;
+      second = first;
+      first.reset();
+    }
+  }
+  journal_cursor current = cursor_for(*second);
+  const bool went_back = found_.salvaged;
+  if (went_back) {
+    current = std::move(*older);
+    older.reset();
+    changed_pages_.swap(older_pages_);
+  } else {
+    walk(current, in_file, arena_fits, changed_pages_);
+  }
+  // Only where the first record that does not count is followed by one which says that it did.
+  if (!went_back && current.is_damaged_here(std::uint64_t{1} << 20)) {
+    if (!options_.salvage)
+      refuse("its journal (" + name + ") is damaged behind commit " + std::to_string(current.last_commit()) +
+             ": later ones cannot be read. Restore a copy, or open it with salvage to go back to that commit");
+    found_.salvaged = true;
+  }
+  if (!arena_fits) {
+    if (!options_.salvage)
+      refuse("the journal beside it (" + name + ") is of another time than this arena, which is at commit " +
+             std::to_string(in_file.durable_commit) + ": the journal has commits " +
+             std::to_string((first ? *first : *second).first_commit) + " to " + std::to_string(current.last_commit()) +
+             ". Bring together what belongs together. If this arena is a copy that you mean to go back to, and it was "
+             "closed, remove the journal");
+    found_.salvaged = true;
+  }
+  if (writable_) {
+    journal_ = journal::journal_writer::resume(*disk_->journal(), older ? &*older : nullptr, current, new_nonce());
+  } else {
+    // First the one, then the other: there is no moment in which nothing holds the writer back.
+    disk_->pin(current.header().generation);
+    disk_->unpin(0);
+    pinned_ = current.header().generation;
+    following_.emplace(std::move(current));
+  }
+}
+
+void durable_arena::walk(journal_cursor& cursor, const control_block& in_file, bool& arena_fits,
+                         journal::page_set& pages) {
+  const auto look = [&](std::uint64_t commit, std::uint64_t chain) {
+    if (commit == in_file.durable_commit && chain == in_file.durable_chain) arena_fits = true;
+  };
+  look(cursor.last_commit(), cursor.last_commit_chain());
+  while (const journal_commit* commit = cursor.next()) {
+    apply(*commit, cursor.header().generation, pages);
+    look(commit->head.commit, commit->head.checksum);
+    ++found_.commits;
+    found_.bytes += commit->head.size_bytes;
+    found_.slots += commit->head.range_count;
+  }
+}
+
+void durable_arena::apply(const journal_commit& commit, std::uint64_t generation, journal::page_set& pages) {
+  const std::uint64_t control_begin = header_.control_offset + offsetof(control_block, slot_count);
+  const std::uint64_t control_end = header_.control_offset + sizeof(control_block);
+  const std::uint64_t index_end = header_.index_offset + header_.index_size_bytes;
+  (void)commit.for_each_range([&](const journal_range& range, std::span<const std::byte> bytes) {
+    const std::uint64_t end = range.offset + range.size_bytes;
+    const bool in_control = range.offset >= control_begin && end <= control_end;
+    const bool in_index = range.offset >= header_.index_offset && end <= index_end;
+    const bool in_slots = range.offset >= header_.slots_offset &&
+                          end <= header_.slots_offset + std::uint64_t{control_->capacity} * header_.slot_stride_bytes;
+    if (end < range.offset || bytes.empty() || !(in_control || in_index || in_slots))
+      refuse("its journal is damaged: commit " + std::to_string(commit.head.commit) + " changes byte " +
+             std::to_string(range.offset) + ", where no commit changes anything");
+    std::memcpy(base_ + range.offset, bytes.data(), bytes.size());
+    pages.add(range.offset, range.size_bytes);
+    if (in_control) grow_file(control_->capacity);  // a commit's counts come before its slots
+  });
+  control_->durable_commit = commit.head.commit;
+  control_->durable_chain = commit.head.checksum;
+  control_->durable_generation = generation;
+  pages.add(header_.control_offset, sizeof(control_block));
+}
+
+/// From here on it is written to.
+void durable_arena::begin_use() {
+  // A copy made by tools that leave out zeros has holes, where writing later on a full disk would fail.
+  disk_->allocate_slots(0, control_->capacity);
+  capacity_on_disk_ = std::max<std::uint64_t>(capacity_on_disk_, control_->capacity);
+  if (journal_) {
+    // It may be in the page cache only, where a process left it that was killed. What is built on it must not outlive it.
+    journal_->sync();
+  } else {
+    if (disk_->journal() != nullptr) disk_->remove_journal();  // salvaged, and nothing in it could be read
+    journal_ = journal::journal_writer::make(
+        disk_->create_journal(),
+        {header_.uuid, control_->durable_generation + 1, control_->durable_commit, control_->durable_chain},
+        new_nonce());
+    disk_->publish_journal();
+  }
+  // Only now: an arena that does not say that it was closed must have a journal. Its counts are not touched.
+  say_in_use(*control_);
+  constexpr std::size_t marks_bytes = offsetof(control_block, slot_count);
+  disk_->arena().write(header_.control_offset, std::as_bytes(std::span(control_, 1)).first(marks_bytes));
+  disk_->arena().sync();
+  changed_pages_.add(header_.control_offset, sizeof(control_block));
+  committed_ = *control_;
+  changes_ = std::make_unique<journal::change_log>(slots_, header_.slot_stride_bytes, header_.slots_max, index_);
+}
+
+bool durable_arena::refresh() {
+  if (writable_) return false;
+  const std::uint64_t before = control_->durable_commit;
+  disk_->protect(true);
+  journal::page_set unused;
+  bool fits = false;
+  if (!following_) {
+    // There was no journal when this was opened; whoever wrote since has made one, and waits for us with the rest.
+    disk_->look_for_journal();
+    if (disk_->journal() != nullptr) replay(*control_);
+  }
+  while (following_) {
+    following_->forget_read_ahead();
+    walk(*following_, *control_, fits, unused);
+    const std::uint64_t next = following_->header().generation + 1;
+    std::optional<fault> reason;
+    const std::optional<journal_header> header = read_journal_header(next % 2, reason);
+    if (!header || header->generation != next || header->first_commit != following_->last_commit() + 1 ||
+        header->seed != following_->last_commit_chain())
+      break;
+    disk_->pin(next);
+    disk_->unpin(pinned_);
+    pinned_ = next;
+    following_.emplace(cursor_for(*header));
+  }
+  disk_->protect(false);
+  return control_->durable_commit != before;
+}
+
+}  // namespace dm
