@@ -11,10 +11,12 @@
 #pragma once
 
 #include "deferred_map/format/value_text.hpp"
+#include "deferred_map/inspect/arena_builder.hpp"
 #include "deferred_map/inspect/arena_file.hpp"
 #include "deferred_map/inspect/byte_source.hpp"
 #include "deferred_map/inspect/check.hpp"
 #include "deferred_map/inspect/finding.hpp"
+#include "deferred_map/inspect/leaves.hpp"
 #include "deferred_map/inspect/schema_cpp.hpp"
 #include "deferred_map/inspect/slots.hpp"
 #include "deferred_map/inspect/summary.hpp"
