@@ -1,15 +1,39 @@
 #include "verbs.hpp"
 
 #include <map>
+#include <utility>
 
 namespace tool {
 
-void add_common_options(CLI::App& command, common_options& options) {
+namespace {
+
+constexpr std::pair<const char*, output_format> formats[] = {{"table", output_format::table},
+                                                             {"json", output_format::json},
+                                                             {"ndjson", output_format::ndjson},
+                                                             {"csv", output_format::csv}};
+
+}  // namespace
+
+void add_format_option(CLI::App& command, output_format& format, const std::string& names, const std::string& help) {
+  std::map<std::string, output_format> offered;
+  for (const auto& [name, value] : formats)
+    if (("|" + names + "|").find("|" + std::string(name) + "|") != std::string::npos) offered.emplace(name, value);
+  command.add_option("--format", format, help)
+      ->transform(CLI::CheckedTransformer(offered).description(""))
+      ->type_name(names);
+}
+
+void add_common_options(CLI::App& command, common_options& options, const std::string& formats_offered) {
   command.add_option("FILE", options.file, "The arena")->required();
-  const std::map<std::string, output_format> formats{{"table", output_format::table}, {"json", output_format::json}};
-  command.add_option("--format", options.format, "table for people (default), json for programs")
-      ->transform(CLI::CheckedTransformer(formats).description(""))
-      ->type_name("table|json");
+  add_format_option(command, options.format, formats_offered,
+                    formats_offered == "table|json"
+                        ? "table for people (default), json for programs"
+                        : "table for people (default); json, ndjson (a record a line) and csv for programs");
+  command.add_flag("--quiet", options.quiet, "Show no progress");
+}
+
+void add_redact_option(CLI::App& command, bool& redact) {
+  command.add_flag("--redact", redact, "Show types and sizes in place of what values hold; keys stay");
 }
 
 dm::inspect::arena_file open_with_slots(const std::filesystem::path& file) {

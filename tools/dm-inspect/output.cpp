@@ -16,29 +16,6 @@ namespace {
 constexpr std::size_t field_name_columns = 18;
 constexpr std::size_t page_columns = 96;
 
-std::string dumped(const json& value) { return value.dump(-1, ' ', true, json::error_handler_t::replace); }
-
-class json_record_writer final : public record_writer {
- public:
-  void begin(const json& head, std::string_view list_name) override {
-    std::string text = dumped(head);
-    text.back() = ',';
-    fmt::print("{}{}:[", text, dumped(json(std::string(list_name))));
-  }
-  void record(const json& record) override {
-    fmt::print("{}\n{}", first_ ? "" : ",", dumped(record));
-    first_ = false;
-  }
-  void end(const json& tail) override {
-    const std::string text = dumped(tail);
-    // "{}" has nothing to follow the list with.
-    fmt::print("\n]{}{}\n", tail.empty() ? "" : ",", std::string_view(text).substr(1));
-  }
-
- private:
-  bool first_ = true;
-};
-
 std::tm calendar(std::int64_t unix_ns, std::int64_t& ns) {
   constexpr std::int64_t second = 1'000'000'000;
   std::int64_t seconds = unix_ns / second;
@@ -62,8 +39,6 @@ json json_head(std::string_view verb, const dm::inspect::arena_file& arena) {
 void print_json(const json& document) {
   fmt::print("{}\n", document.dump(2, ' ', true, json::error_handler_t::replace));
 }
-
-std::unique_ptr<record_writer> json_records() { return std::make_unique<json_record_writer>(); }
 
 void print_field(std::string_view name, std::string_view text) {
   constexpr std::size_t room = page_columns - field_name_columns;

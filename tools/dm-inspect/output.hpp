@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -20,7 +21,13 @@ using json = nlohmann::ordered_json;
 
 inline constexpr int output_schema_version = 1;
 
-enum class output_format { table, json };
+enum class output_format { table, json, ndjson, csv };
+
+/// A value that goes with a record: its bytes, and the schema that says what they are.
+struct stored_value {
+  const dm::schema& schema;
+  std::span<const std::byte> bytes;
+};
 
 /// "schema_version", "verb" and "file": what every JSON output begins with.
 json json_head(std::string_view verb, const dm::inspect::arena_file& arena);
@@ -34,9 +41,11 @@ class record_writer {
   virtual ~record_writer() = default;
   virtual void begin(const json& head, std::string_view list_name) = 0;
   virtual void record(const json& record) = 0;
+  /// A record with a value: in JSON its member "value", in a table the columns of its fields.
+  virtual void record(const json& record, const stored_value& value) = 0;
   virtual void end(const json& tail) = 0;
 };
-/// One JSON object, a line for each record.
+/// One JSON object, a line for each record. Other forms: records.hpp.
 std::unique_ptr<record_writer> json_records();
 
 /// "Name         text", the text wrapped and indented where it is long.

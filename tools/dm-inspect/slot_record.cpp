@@ -18,12 +18,19 @@ std::string problem_of(const dm::inspect::slot_view& slot) {
 
 std::string key_text(std::uint32_t index, std::uint32_t generation) { return fmt::format("{}:{}", index, generation); }
 
-std::string slot_remark(const dm::inspect::slot_view& slot, const dm::schema& schema) {
+bool has_value(const dm::inspect::slot_view& slot) {
+  return slot.readable && slot.possible &&
+         (slot.state() == dm::slot_state::occupied || slot.state() == dm::slot_state::updating);
+}
+
+std::string value_text(const dm::schema& schema, std::span<const std::byte> value, bool redact) {
+  return redact ? dumped(value_json(schema, value, {.redact = true})) : dm::to_text(schema, value);
+}
+
+std::string slot_remark(const dm::inspect::slot_view& slot, const dm::schema& schema, bool redact) {
   if (const std::string problem = problem_of(slot); !problem.empty()) return "(" + problem + ")";
   if (slot.version == 0) return "(never used)";
-  if (slot.state() == dm::slot_state::occupied || slot.state() == dm::slot_state::updating)
-    return dm::to_text(schema, slot.value);
-  return {};
+  return has_value(slot) ? value_text(schema, slot.value, redact) : std::string();
 }
 
 json slot_record(const dm::inspect::slot_view& slot, const dm::schema& schema) {
@@ -33,9 +40,8 @@ json slot_record(const dm::inspect::slot_view& slot, const dm::schema& schema) {
                  {"version", slot.version}};
   if (const std::string problem = problem_of(slot); !problem.empty()) {
     record["problem"] = problem;
-  } else if (slot.state() == dm::slot_state::occupied || slot.state() == dm::slot_state::updating) {
+  } else if (has_value(slot)) {
     record["key"] = key_text(slot.index, slot.generation());
-    record["value"] = value_json(schema, slot.value);
     if (slot.value.size() < schema.fields.front().extent_bytes()) record["problem"] = "the file ends within the value";
   } else if (slot.state() == dm::slot_state::reserved) {
     record["key"] = key_text(slot.index, slot.generation());

@@ -1,8 +1,10 @@
 #include "value_json.hpp"
 
+#include <array>
 #include <charconv>
 #include <cmath>
-#include <unordered_map>
+#include <cstring>
+#include <limits>
 #include <vector>
 
 #include "deferred_map/format/value_text.hpp"
@@ -25,8 +27,42 @@ std::size_t code_point_length(std::string_view text) {
   return overlong || half_a_pair || too_large ? 0 : length;
 }
 
+/// Bytes that are not UTF-8, and with `controls` control characters, as \\xNN, every backslash as two.
+std::string escaped_bytes(std::string_view text, bool controls) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t length = code_point_length(text);
+    const auto byte = static_cast<unsigned char>(text.front());
+    if (length == 0 || (controls && (byte < 0x20 || byte == 0x7f))) {
+      out += {'\\', 'x', digits[byte >> 4], digits[byte & 0xf]};
+      text.remove_prefix(1);
+      continue;
+    }
+    if (text.front() == '\\') out += '\\';
+    out += text.substr(0, length);
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+/// "NaN", and where it must come back as it is, which of the very many.
+template <class Bits, class Number>
+std::string nan_text(Number number, bool exact) {
+  Bits bits;
+  std::memcpy(&bits, &number, sizeof bits);
+  const Number usual = std::numeric_limits<Number>::quiet_NaN();
+  if (!exact || std::memcmp(&usual, &number, sizeof number) == 0) return "NaN";
+  std::array<std::byte, sizeof bits> big_endian{};
+  for (std::size_t i = 0; i < sizeof bits; ++i)
+    big_endian[i] = static_cast<std::byte>(bits >> 8 * (sizeof bits - 1 - i) & 0xff);
+  return "NaN:" + hex_text(big_endian);
+}
+
 class json_builder final : public dm::value_visitor {
  public:
+  explicit json_builder(value_style style) noexcept : style_(style) {}
+
   json take() {
     if (is_full()) return "more than can be shown";
     return std::move(root_);
@@ -42,20 +78,31 @@ class json_builder final : public dm::value_visitor {
     bytes_taken_ += name_.size();
   }
 
-  void boolean(const dm::schema_field&, std::uint8_t raw) override { add(raw > 1 ? json(raw) : json(raw == 1)); }
-  void unsigned_integer(const dm::schema_field&, std::uint64_t number) override { add(number); }
-  void signed_integer(const dm::schema_field&, std::int64_t number) override { add(number); }
-  void floating(const dm::schema_field&, float number) override {
+  void boolean(const dm::schema_field& field, std::uint8_t raw) override {
+    shown(field, raw > 1 ? json(raw) : json(raw == 1));
+  }
+  void unsigned_integer(const dm::schema_field& field, std::uint64_t number) override { shown(field, number); }
+  void signed_integer(const dm::schema_field& field, std::int64_t number) override { shown(field, number); }
+  void floating(const dm::schema_field& field, float number) override {
+    if (std::isnan(number)) return shown(field, nan_text<std::uint32_t>(number, style_.exact));
     // By way of its shortest text: 0.1f is to be 0.1, and not 0.10000000149011612.
     char text[32];
     const auto end = std::to_chars(text, text + sizeof text, number).ptr;
     double same = number;
     if (std::isfinite(number)) std::from_chars(text, end, same);
-    add_number(same);
+    // Rounded twice it may come back as its neighbour.
+    if (style_.exact && static_cast<float>(same) != number) same = number;
+    finite_or_name(field, same);
   }
-  void floating(const dm::schema_field&, double number) override { add_number(number); }
-  void character(const dm::schema_field&, char c) override { add(text_json({&c, 1})); }
-  void text(const dm::schema_field&, std::string_view text) override { add(text_json(text)); }
+  void floating(const dm::schema_field& field, double number) override {
+    if (std::isnan(number)) return shown(field, nan_text<std::uint64_t>(number, style_.exact));
+    finite_or_name(field, number);
+  }
+  void character(const dm::schema_field& field, char c) override { text(field, {&c, 1}); }
+  void text(const dm::schema_field& field, std::string_view text) override {
+    if (style_.exact && !is_utf8(text)) return shown(field, {{"bytes", hex_text(std::as_bytes(std::span(text)))}});
+    shown(field, text_json(text));
+  }
   void key(const dm::schema_field&, std::uint64_t bits) override {
     const auto parts = dm::inspect::parse_key_parts(hex_text(bits));
     if (bits == 0)
@@ -66,18 +113,21 @@ class json_builder final : public dm::value_visitor {
       add(hex_text(bits));
   }
   void enumeration(const dm::schema_field& field, std::int64_t value, std::string_view name) override {
-    if (!name.empty()) return add(text_json(name));
-    if (field.underlying == dm::field_kind::u64) return add(static_cast<std::uint64_t>(value));
-    add(value);
+    if (!name.empty() && (!style_.exact || first_of_that_name(field, name) == value))
+      return shown(field, text_json(name));
+    if (field.underlying == dm::field_kind::u64) return shown(field, static_cast<std::uint64_t>(value));
+    shown(field, value);
   }
-  void bytes(const dm::schema_field&, std::span<const std::byte> bytes) override { add(hex_text(bytes)); }
+  void bytes(const dm::schema_field& field, std::span<const std::byte> bytes) override {
+    shown(field, style_.redact ? json() : json(hex_text(bytes)));
+  }
   void missing(const dm::schema_field&) override { add(nullptr); }
 
  private:
   struct level {
     json value;
     std::string name;  // in the level around it
-    std::unordered_map<std::string, int> names;
+    dm::inspect::member_names names;
   };
 
   void open(json value) { levels_.push_back({std::move(value), std::move(name_), {}}); }
@@ -87,10 +137,19 @@ class json_builder final : public dm::value_visitor {
     name_ = std::move(done.name);
     add(std::move(done.value));
   }
-  void add_number(double number) {
-    if (std::isnan(number)) return add("NaN");
-    if (std::isinf(number)) return add(number < 0 ? "-Infinity" : "Infinity");
-    add(number);
+  /// Numbers of two names, or two numbers of one name, are told apart by the first.
+  static std::int64_t first_of_that_name(const dm::schema_field& field, std::string_view name) {
+    for (const dm::schema_enumerator& each : field.enumerators)
+      if (each.name == name) return each.value;
+    return 0;
+  }
+  void finite_or_name(const dm::schema_field& field, double number) {
+    if (std::isinf(number)) return shown(field, number < 0 ? "-Infinity" : "Infinity");
+    shown(field, number);
+  }
+  void shown(const dm::schema_field& field, json value) {
+    if (style_.redact) return add(redacted_leaf(field));
+    add(std::move(value));
   }
   void add(json value) {
     bytes_taken_ += sizeof(json);
@@ -99,8 +158,7 @@ class json_builder final : public dm::value_visitor {
     } else if (level& around = levels_.back(); around.value.is_array()) {
       around.value.push_back(std::move(value));
     } else {
-      const int times = ++around.names[name_];
-      if (times > 1) name_ += "#" + std::to_string(times);
+      name_ = around.names.next(name_);
       // Appended, not looked up: that the name is new is known, and objects may have very many.
       around.value.get_ref<json::object_t&>().emplace_back(std::move(name_), std::move(value));
     }
@@ -110,6 +168,7 @@ class json_builder final : public dm::value_visitor {
   // A schema may put a name of a megabyte before each byte of a value.
   static constexpr std::size_t bytes_taken_max = std::size_t{512} << 20;
 
+  value_style style_;
   json root_;
   std::size_t bytes_taken_ = 0;
   std::string name_;
@@ -118,35 +177,58 @@ class json_builder final : public dm::value_visitor {
 
 }  // namespace
 
-json value_json(const dm::schema& schema, std::span<const std::byte> bytes) {
-  json_builder builder;
+json value_json(const dm::schema& schema, std::span<const std::byte> bytes, value_style style) {
+  json_builder builder(style);
   dm::visit_value(schema, bytes, builder);
   return builder.take();
 }
 
-std::string text_json(std::string_view text) {
-  std::string out;
-  bool is_utf8 = true;
-  for (std::string_view rest = text; !rest.empty() && is_utf8;) {
-    const std::size_t length = code_point_length(rest);
-    is_utf8 = length != 0;
-    rest.remove_prefix(length);
-  }
-  if (is_utf8) return std::string(text);
-  constexpr char digits[] = "0123456789abcdef";
+bool is_utf8(std::string_view text) {
   while (!text.empty()) {
     const std::size_t length = code_point_length(text);
-    if (length == 0) {
-      const auto byte = static_cast<unsigned char>(text.front());
-      out += {'\\', 'x', digits[byte >> 4], digits[byte & 0xf]};
-      text.remove_prefix(1);
-      continue;
-    }
-    if (text.front() == '\\') out += '\\';
-    out += text.substr(0, length);
+    if (length == 0) return false;
     text.remove_prefix(length);
   }
-  return out;
+  return true;
 }
+
+std::string text_json(std::string_view text) {
+  if (is_utf8(text)) return std::string(text);
+  return escaped_bytes(text, false);
+}
+
+std::string redacted_leaf(const dm::schema_field& field) {
+  if (field.kind == dm::field_kind::text)
+    return "text(" + std::to_string(field.is_array ? field.size_bytes : field.count) + ")";
+  if (field.kind == dm::field_kind::bytes) return "bytes(" + std::to_string(field.size_bytes) + ")";
+  if (field.kind == dm::field_kind::enumeration) return std::string("enum(") + dm::to_string(field.underlying) + ")";
+  return dm::to_string(field.kind);
+}
+
+std::string leaf_cell(const dm::inspect::leaf& part, std::span<const std::byte> value, value_style style) {
+  if (part.offset > value.size() || part.size_bytes > value.size() - part.offset) return {};
+  const dm::field_kind kind = part.field->kind;
+  if (!style.redact && (kind == dm::field_kind::text || kind == dm::field_kind::character)) {
+    const auto bytes = leaf_bytes(part, value);
+    // Bytes may always be read as char.
+    return escaped_bytes({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, true);
+  }
+  // The same rules as in a whole value: the leaf as the only field of a schema of its own.
+  dm::schema alone;
+  dm::schema_field& field = alone.fields.emplace_back(*part.field);
+  field.depth = 0;
+  field.offset = 0;
+  if (field.is_array) field.count = 1;
+  field.is_array = false;
+  if (kind == dm::field_kind::text) {
+    field.count = static_cast<std::uint32_t>(part.size_bytes);
+    field.size_bytes = 1;
+  }
+  const json shown = value_json(
+      alone, value.subspan(static_cast<std::size_t>(part.offset), static_cast<std::size_t>(part.size_bytes)), style);
+  return shown.is_string() ? shown.get<std::string>() : dumped(shown);
+}
+
+std::string dumped(const json& value) { return value.dump(-1, ' ', true, json::error_handler_t::replace); }
 
 }  // namespace tool

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "deferred_map/format/value_text.hpp"
+#include "records.hpp"
 #include "verbs.hpp"
 
 namespace tool {
@@ -47,8 +48,8 @@ void print_table(const check_report& report) {
   print_field("Result", verdict(report));
 }
 
-void print_as_json(const dm::inspect::arena_file& arena, const check_report& report) {
-  const auto out = json_records();
+void print_records(output_format format, const dm::inspect::arena_file& arena, const check_report& report) {
+  const auto out = records(format, {.columns = {"rule", "severity", "slot", "byte_offset", "text"}});
   json head = json_head("check", arena);
   head["left"] = dm::inspect::to_string(arena.left());
   out->begin(head, "findings");
@@ -81,10 +82,10 @@ int show(const check_options& options) {
   if (arena.has_newer_format())
     throw dm::error(dm::errc::newer_format, options.file.string(), arena.findings().front().text);
   const check_report report = dm::inspect::check(arena, {options.limit == 0 ? ~std::size_t{0} : options.limit});
-  if (options.format == output_format::json)
-    print_as_json(arena, report);
-  else
+  if (options.format == output_format::table)
     print_table(report);
+  else
+    print_records(options.format, arena, report);
   return report.is_clean() ? exit_clean : exit_faults_left;
 }
 
@@ -93,7 +94,7 @@ int show(const check_options& options) {
 verb make_check(CLI::App& program) {
   CLI::App* command = program.add_subcommand("check", "Everything that is wrong with a file");
   auto options = std::make_shared<check_options>();
-  add_common_options(*command, *options);
+  add_common_options(*command, *options, all_formats);
   command
       ->add_option("--limit", options->limit,
                    "List at most N findings of each rule and count the rest; 0 lists all (default 20)")

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "deferred_map/format/value_text.hpp"
+#include "records.hpp"
 #include "slot_record.hpp"
 #include "verbs.hpp"
 
@@ -13,6 +14,7 @@ using dm::inspect::key_state;
 using dm::inspect::lookup_result;
 
 struct get_options : common_options {
+  bool redact = false;
   std::vector<std::string> keys;
 };
 
@@ -28,7 +30,7 @@ std::vector<key_parts> parsed(const std::vector<std::string>& texts) {
   return keys;
 }
 
-json record_of(const key_parts& key, const lookup_result& found, const dm::schema& schema) {
+json record_of(const key_parts& key, const lookup_result& found) {
   json record = {{"key", key_text(key.index, key.generation)},
                  {"bits", hex_text(key.bits())},
                  {"state", dm::inspect::to_string(found.state)},
@@ -38,7 +40,6 @@ json record_of(const key_parts& key, const lookup_result& found, const dm::schem
     record["slot_generation"] = found.slot.generation();
     record["generations_apart"] = found.generations_apart;
   }
-  if (found.state == key_state::live) record["value"] = value_json(schema, found.value);
   return record;
 }
 
@@ -47,20 +48,27 @@ int show(const get_options& options) {
   const auto arena = open_with_slots(options.file);
   const dm::schema schema = schema_or_bytes(arena);
   if (!arena.schema()) complain("note: values are shown as bytes: " + dm::escaped(arena.schema_reason()));
-  const auto out = json_records();
-  const bool as_json = options.format == output_format::json;
+  const bool as_table = options.format == output_format::table;
+  const auto out =
+      records(options.format,
+              {.style = {.redact = options.redact},
+               .columns = {"key", "bits", "state", "text", "slot_state", "slot_generation", "generations_apart"},
+               .value_schema = &schema});
   bool all_live = true;
-  if (as_json) out->begin(json_head("get", arena), "keys");
+  if (!as_table) out->begin(json_head("get", arena), "keys");
   for (const key_parts& key : keys) {
     const lookup_result found = lookup(arena, key);
     all_live = all_live && found.state == key_state::live;
-    if (as_json)
-      out->record(record_of(key, found, schema));
-    else
+    const bool is_live = found.state == key_state::live;
+    if (as_table)
       fmt::print("{}  {}\n", key_text(key.index, key.generation),
-                 found.state == key_state::live ? dm::to_text(schema, found.value) : found.to_string());
+                 is_live ? value_text(schema, found.value, options.redact) : found.to_string());
+    else if (is_live)
+      out->record(record_of(key, found), {schema, found.value});
+    else
+      out->record(record_of(key, found));
   }
-  if (as_json) out->end(json::object());
+  if (!as_table) out->end(json::object());
   return all_live ? exit_clean : exit_faults_left;
 }
 
@@ -69,7 +77,8 @@ int show(const get_options& options) {
 verb make_get(CLI::App& program) {
   CLI::App* command = program.add_subcommand("get", "What keys name: a value, or since when no more");
   auto options = std::make_shared<get_options>();
-  add_common_options(*command, *options);
+  add_common_options(*command, *options, all_formats);
+  add_redact_option(*command, options->redact);
   command->add_option("KEY", options->keys, "index:generation, as maps print keys, or the 64 bits of a key as 0x...")
       ->required()
       ->type_name("");

@@ -4,6 +4,8 @@
 #include <charconv>
 
 #include "deferred_map/format/value_text.hpp"
+#include "progress.hpp"
+#include "records.hpp"
 #include "slot_record.hpp"
 #include "verbs.hpp"
 
@@ -16,6 +18,7 @@ using dm::inspect::slot_filter;
 constexpr std::uint64_t limit_on_terminals = 20;
 
 struct slots_options : common_options {
+  bool redact = false;
   std::vector<std::string> states;
   std::string range;
   std::string generations;
@@ -66,9 +69,11 @@ template <class Print>
 bool visit(const dm::inspect::arena_file& arena, const slots_options& options, std::uint64_t limit,
            std::uint64_t& shown, Print print) {
   dm::inspect::slot_scan scan(arena, filter_of(options), dm::inspect::slot_parts::versions_and_values);
+  progress shown_to_people("slots", arena.slot_count(), options.quiet || ::isatty(STDOUT_FILENO) != 0);
   while (const dm::inspect::slot_view* slot = scan.next()) {
     if (limit != 0 && shown == limit) return true;
     ++shown;
+    shown_to_people.at(slot->index);
     print(*slot);
   }
   for (const dm::inspect::byte_range& range : scan.unreadable())
@@ -85,7 +90,8 @@ int show_table(const dm::inspect::arena_file& arena, const slots_options& option
   std::uint64_t shown = 0;
   fmt::print("{:>10}  {:>10}  {:<8}  {}\n", "slot", "generation", "state", "value");
   const bool more = visit(arena, options, limit, shown, [&](const dm::inspect::slot_view& slot) {
-    const std::string value = cut_to(slot_remark(slot, schema), columns > value_column ? columns - value_column : 0);
+    const std::string value =
+        cut_to(slot_remark(slot, schema, options.redact), columns > value_column ? columns - value_column : 0);
     const std::string line = fmt::format("{:>10}  {:>10}  {:<8}  {}", slot.index, slot.generation(),
                                          slot.readable ? dm::to_string(slot.state()) : "?", value);
     fmt::print("{}\n", std::string_view(line).substr(0, line.find_last_not_of(' ') + 1));
@@ -94,17 +100,24 @@ int show_table(const dm::inspect::arena_file& arena, const slots_options& option
   return exit_clean;
 }
 
-int show_json(const dm::inspect::arena_file& arena, const slots_options& options) {
+int show_records(const dm::inspect::arena_file& arena, const slots_options& options) {
   const dm::schema schema = schema_or_bytes(arena);
-  const auto out = json_records();
+  const auto out = records(options.format, {.style = {.redact = options.redact},
+                                            .columns = {"slot", "state", "generation", "version", "key", "problem"},
+                                            .value_schema = &schema});
   json head = json_head("slots", arena);
   head["type"] = text_json(arena.type_name());
   head["slot_count"] = arena.slot_count();
   head["left"] = dm::inspect::to_string(arena.left());
   std::uint64_t shown = 0;
   out->begin(head, "slots");
-  const bool more = visit(arena, options, options.limit.value_or(0), shown,
-                          [&](const dm::inspect::slot_view& slot) { out->record(slot_record(slot, schema)); });
+  const bool more = visit(arena, options, options.limit.value_or(0), shown, [&](const dm::inspect::slot_view& slot) {
+    const json record = slot_record(slot, schema);
+    if (has_value(slot))
+      out->record(record, {schema, slot.value});
+    else
+      out->record(record);
+  });
   out->end({{"shown", shown}, {"more", more}});
   return exit_clean;
 }
@@ -117,7 +130,7 @@ int show(const slots_options& options) {
   if (arena.control() && arena.slot_count() < arena.control()->slot_count)
     complain(fmt::format("the file was cut short: {} of {} slots are there", with_commas(arena.slot_count()),
                          with_commas(arena.control()->slot_count)));
-  const int code = options.format == output_format::json ? show_json(arena, options) : show_table(arena, options);
+  const int code = options.format == output_format::table ? show_table(arena, options) : show_records(arena, options);
   return code | (arena.head_is_damaged() ? exit_faults_left : exit_clean);
 }
 
@@ -126,7 +139,8 @@ int show(const slots_options& options) {
 verb make_slots(CLI::App& program) {
   CLI::App* command = program.add_subcommand("slots", "State, generation and value of each slot");
   auto options = std::make_shared<slots_options>();
-  add_common_options(*command, *options);
+  add_common_options(*command, *options, all_formats);
+  add_redact_option(*command, options->redact);
   command
       ->add_option("--state", options->states,
                    "Only slots in these states: occupied, reserved, vacant, retired, updating")

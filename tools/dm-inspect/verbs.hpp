@@ -29,12 +29,17 @@ verb make_get(CLI::App& program);
 verb make_check(CLI::App& program);
 verb make_schema(CLI::App& program);
 
-/// What every verb is told. Declares FILE and --format.
+/// What every verb is told. Declares FILE, --format and --quiet. `formats_offered` is a list as "table|json".
 struct common_options {
   std::filesystem::path file;
   output_format format = output_format::table;
+  bool quiet = false;
 };
-void add_common_options(CLI::App& command, common_options& options);
+void add_common_options(CLI::App& command, common_options& options, const std::string& formats_offered = "table|json");
+void add_format_option(CLI::App& command, output_format& format, const std::string& names, const std::string& help);
+/// Of verbs that show values.
+void add_redact_option(CLI::App& command, bool& redact);
+inline constexpr const char* all_formats = "table|json|ndjson|csv";
 
 /// Opens the arena for a verb that needs its slots. Errors: dm::error also where the header does not tell
 /// where they are, or is of a newer format.
