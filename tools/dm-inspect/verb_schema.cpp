@@ -1,47 +1,19 @@
 // schema: what the values look like.
 #include <fmt/format.h>
 
+#include "schema_json.hpp"
 #include "value_json.hpp"
 #include "verbs.hpp"
 
 namespace tool {
 namespace {
 
-json to_json(const dm::schema_field& field, std::size_t position) {
-  json record = {{"name", text_json(field.depth == 0 ? "" : dm::display_name(field, position))},
-                 {"type", text_json(field.type_name)},
-                 {"kind", dm::to_string(field.kind)},
-                 {"offset", field.offset},
-                 {"size_bytes", field.size_bytes},
-                 {"count", field.count},
-                 {"is_array", field.is_array},
-                 {"depth", field.depth}};
-  if (field.kind == dm::field_kind::enumeration) {
-    record["underlying"] = dm::to_string(field.underlying);
-    json names = json::array();
-    for (const dm::schema_enumerator& each : field.enumerators) {
-      json value = each.value;
-      if (field.underlying == dm::field_kind::u64) value = static_cast<std::uint64_t>(each.value);
-      names.push_back({{"name", text_json(each.name)}, {"value", value}});
-    }
-    record["enumerators"] = names;
-  }
-  return record;
-}
-
 void print_as_json(const dm::inspect::arena_file& arena, const dm::schema& schema) {
   const auto out = json_records();
   json head = json_head("schema", arena);
-  head["type"] = text_json(schema.fields.front().type_name);
-  head["type_version"] = schema.version;
-  head["value_size_bytes"] = arena.layout().value_size_bytes;
-  head["value_align_bytes"] = arena.layout().value_align_bytes;
+  add_type(head, schema, arena.layout());
   out->begin(head, "fields");
-  std::vector<std::size_t> positions;  // of the next field at each depth
-  for (const dm::schema_field& field : schema.fields) {
-    positions.resize(field.depth + std::size_t{1});
-    out->record(to_json(field, positions.back()++));
-  }
+  for (const json& field : fields_json(schema)) out->record(field);
   out->end(json::object());
 }
 

@@ -27,6 +27,8 @@ verb make_info(CLI::App& program);
 verb make_slots(CLI::App& program);
 verb make_get(CLI::App& program);
 verb make_check(CLI::App& program);
+verb make_export(CLI::App& program);
+verb make_import(CLI::App& program);
 verb make_schema(CLI::App& program);
 
 /// What every verb is told. Declares FILE, --format and --quiet. `formats_offered` is a list as "table|json".
