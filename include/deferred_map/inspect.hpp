@@ -18,5 +18,6 @@
 #include "deferred_map/inspect/finding.hpp"
 #include "deferred_map/inspect/leaves.hpp"
 #include "deferred_map/inspect/schema_cpp.hpp"
+#include "deferred_map/inspect/schema_numpy.hpp"
 #include "deferred_map/inspect/slots.hpp"
 #include "deferred_map/inspect/summary.hpp"

@@ -13,7 +13,8 @@ namespace {
 // Finds the first difference of two schemas, walking both trees side by side.
 class comparison {
  public:
-  comparison(const schema& file, const schema& program) : file_(file), program_(program) {}
+  comparison(const schema& file, const schema& program, const schema_sides& sides)
+      : file_(file), program_(program), sides_(sides) {}
 
   std::optional<std::string> compare(std::size_t f, std::size_t p, const std::string& path) const {
     const schema_field& in_file = file_.fields[f];
@@ -50,8 +51,10 @@ class comparison {
     const auto program_members = members(program_, p);
     const std::string prefix = path.empty() ? "" : path + (file_.fields[f].is_array ? "[]." : ".");
     for (std::size_t i = 0; i < std::max(file_members.size(), program_members.size()); ++i) {
-      if (i == program_members.size()) return only_in("file", "program", prefix, file_.fields[file_members[i]], i);
-      if (i == file_members.size()) return only_in("program", "file", prefix, program_.fields[program_members[i]], i);
+      if (i == program_members.size())
+        return only_in(sides_.in_file, sides_.in_program, prefix, file_.fields[file_members[i]], i);
+      if (i == file_members.size())
+        return only_in(sides_.in_program, sides_.in_file, prefix, program_.fields[program_members[i]], i);
       const schema_field& in_file = file_.fields[file_members[i]];
       const schema_field& in_program = program_.fields[program_members[i]];
       const bool named = !in_file.name.empty() && !in_program.name.empty();
@@ -59,11 +62,11 @@ class comparison {
         const schema_field* moved = find(program_, program_members, in_file.name);
         if (moved == nullptr) {
           const bool renamed = find(file_, file_members, in_program.name) == nullptr;
-          return only_in("file", "program", prefix, in_file, i) +
+          return only_in(sides_.in_file, sides_.in_program, prefix, in_file, i) +
                  (renamed ? ", which has '" + prefix + in_program.name + "' (" + describe(in_program) + ")" : "");
         }
         if (find(file_, file_members, in_program.name) == nullptr) {
-          return only_in("program", "file", prefix, in_program, i);
+          return only_in(sides_.in_program, sides_.in_file, prefix, in_program, i);
         }
         return both_sides(prefix + in_file.name, in_file, *moved);
       }
@@ -75,16 +78,17 @@ class comparison {
 
   // The program may know more enumerators than the file: whatever the file's values hold had a name when the
   // file was made, and has the same one still. A name that is gone or means another number would change what is stored.
-  static std::optional<std::string> compare_enumerators(const schema_field& in_file, const schema_field& in_program,
-                                                        const std::string& path) {
+  std::optional<std::string> compare_enumerators(const schema_field& in_file, const schema_field& in_program,
+                                                 const std::string& path) const {
     if (in_file.enumerators.empty() || in_program.enumerators.empty()) return std::nullopt;  // undescribed there
     for (const schema_enumerator& theirs : in_file.enumerators) {
       const auto ours = std::find_if(in_program.enumerators.begin(), in_program.enumerators.end(),
                                      [&](const schema_enumerator& e) { return e.name == theirs.name; });
       const std::string start = subject(path) + ": enumerator '" + theirs.name + "' of " + in_file.type_name + " is " +
-                                std::to_string(theirs.value) + " in the file";
-      if (ours == in_program.enumerators.end()) return start + " and missing in the program";
-      if (ours->value != theirs.value) return start + " and " + std::to_string(ours->value) + " in the program";
+                                std::to_string(theirs.value) + " in the " + sides_.in_file;
+      if (ours == in_program.enumerators.end()) return start + " and missing in the " + sides_.in_program;
+      if (ours->value != theirs.value)
+        return start + " and " + std::to_string(ours->value) + " in the " + sides_.in_program;
     }
     return std::nullopt;
   }
@@ -135,8 +139,9 @@ class comparison {
     return field.depth == 0 ? what : what + " at offset " + std::to_string(field.offset);
   }
 
-  static std::string both_sides(const std::string& path, const schema_field& file, const schema_field& program) {
-    return subject(path) + ": the file has " + describe(file) + ", the program has " + describe(program);
+  std::string both_sides(const std::string& path, const schema_field& file, const schema_field& program) const {
+    return subject(path) + ": the " + sides_.in_file + " has " + describe(file) + ", the " + sides_.in_program +
+           " has " + describe(program);
   }
 
   static std::string only_in(const std::string& here, const std::string& not_there, const std::string& prefix,
@@ -147,20 +152,23 @@ class comparison {
 
   const schema& file_;
   const schema& program_;
+  const schema_sides& sides_;
 };
 
 }  // namespace
 
-std::optional<std::string> first_difference(const schema& in_file, const schema& in_program) {
+std::optional<std::string> first_difference(const schema& in_file, const schema& in_program,
+                                            const schema_sides& sides) {
   if (in_file.fields.empty() || in_program.fields.empty()) {
     if (in_file.fields.empty() == in_program.fields.empty()) return std::nullopt;
-    return in_file.fields.empty() ? "the file's schema has no fields" : "the program's schema has no fields";
+    return "the " + (in_file.fields.empty() ? sides.in_file : sides.in_program) + "'s schema has no fields";
   }
-  auto difference = comparison(in_file, in_program).compare(0, 0, {});
+  auto difference = comparison(in_file, in_program, sides).compare(0, 0, {});
   if (in_file.version == in_program.version) return difference;
   // Another version is a difference even where the bytes agree: prices may have become cents.
-  std::string message = "the value type: the file has version " + std::to_string(in_file.version) + " of " +
-                        in_file.fields[0].type_name + ", the program has version " + std::to_string(in_program.version);
+  std::string message = "the value type: the " + sides.in_file + " has version " + std::to_string(in_file.version) +
+                        " of " + in_file.fields[0].type_name + ", the " + sides.in_program + " has version " +
+                        std::to_string(in_program.version);
   if (difference) message += "; " + *difference;
   return message;
 }

@@ -56,7 +56,7 @@ install_missing() {
 }
 
 to_build=(g++ meson ninja-build pkg-config boost libxxhash-dev libfmt-dev libcli11-dev nlohmann-json3-dev)
-to_test=(catch2 librapidcheck-dev libcereal-dev)
+to_test=(catch2 librapidcheck-dev libcereal-dev python3-numpy)
 
 # configure DIRECTORY MESON-OPTION...   Makes or updates a build directory.
 configure() {

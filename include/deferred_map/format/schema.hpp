@@ -181,12 +181,19 @@ std::vector<std::byte> encode(const schema& schema);
 /// it gives a schema that keeps every invariant, or a reason. Bytes after the schema's own are not looked at.
 schema_result decode(std::span<const std::byte> bytes, std::uint32_t value_size);
 
+/// What a sentence about two schemas calls them.
+struct schema_sides {
+  std::string in_file = "file";
+  std::string in_program = "program";
+};
+
 /// What stands between a file and a program that wants to use it: nothing if each can read the other's
 /// values, else a sentence that names the first field that differs and both sides of it.
 ///
 /// Fields without names (plain aggregates have none to give) are compared by position with anything. Where
 /// one side knows nothing but bytes, type name and size decide. The program may know more enumerators than the file.
-std::optional<std::string> first_difference(const schema& in_file, const schema& in_program);
+std::optional<std::string> first_difference(const schema& in_file, const schema& in_program,
+                                            const schema_sides& sides = {});
 
 /// What to call a field: its name, or "field_3" for the fourth of its parent's where it has none.
 std::string display_name(const schema_field& field, std::size_t position);
