@@ -1,25 +1,15 @@
-// Which byte of the file stands for what when it is locked. Far behind any data; no file system reaches so far, and none
-// need to: the kernel keeps such locks by number alone.
+// The bytes of the file that stand for something when they are locked (format/shared_layout.hpp), as locks.
 #pragma once
 
 #include <cstdint>
 
+#include "deferred_map/format/shared_layout.hpp"
 #include "deferred_map/sharing/slot_word.hpp"
 #include "posix_file.hpp"
 
 namespace dm::sharing {
 
-namespace lock_byte {
-
-inline constexpr std::uint64_t base = std::uint64_t{1} << 62;
-/// Held while somebody attaches, detaches or reaps.
-inline constexpr std::uint64_t table = base;
-/// Held while somebody makes the file longer.
-inline constexpr std::uint64_t growth = base + 1;
-/// Held by an attachment for as long as it lives, and dropped by the kernel when it dies.
-constexpr std::uint64_t life_of(std::uint32_t attachment) noexcept { return base + 64 + attachment; }
-
-}  // namespace lock_byte
+namespace lock_byte = shared_layout::lock_byte;
 
 /// A byte's lock, for a scope.
 class held_byte {

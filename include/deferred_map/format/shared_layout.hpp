@@ -22,8 +22,42 @@ inline constexpr std::uint64_t lease_head_bytes = 32;
 inline constexpr std::uint64_t table_bytes = attachments * attachment_bytes;
 static_assert(table_bytes % 4096 == 0, "the table is whole pages, so the scratch areas begin on one");
 
+/// One process's (more exactly: one open map's) entry in the table of attachments. 128 bytes.
+///
+/// Who is attached is not told by these bytes but by a lock that the kernel drops when its holder dies; they say how far
+/// taking an entry, or giving it back, has got, and for people who it was.
+struct attachment_record {
+  static constexpr std::uint32_t free = 0;      ///< nobody's, and no slot names it
+  static constexpr std::uint32_t attached = 1;  ///< somebody's; of a dead one until it has been reaped
+
+  std::uint32_t state = free;
+  std::uint32_t pid = 0;
+  std::int64_t attached_unix_ns = 0;
+  std::uint64_t process_start = 0;  ///< of the process, in clock ticks since boot (/proc/PID/stat)
+  char program[32] = {};            ///< its name, NUL-padded
+  std::uint64_t unused[9] = {};
+};
+static_assert(sizeof(attachment_record) == attachment_bytes);
+
+/// Bytes that stand for something when they are locked. Far behind any data; no file system reaches so far, and none need
+/// to: the kernel keeps such locks by number alone.
+namespace lock_byte {
+
+inline constexpr std::uint64_t base = std::uint64_t{1} << 62;
+/// Held while somebody attaches, detaches or reaps.
+inline constexpr std::uint64_t table = base;
+/// Held while somebody makes the file longer.
+inline constexpr std::uint64_t growth = base + 1;
+/// Held by an attachment for as long as it lives, and dropped by the kernel when it dies.
+constexpr std::uint64_t life_of(std::uint32_t attachment) noexcept { return base + 64 + attachment; }
+
+}  // namespace lock_byte
+
 /// Within a slot: the word is eight bytes, its lower half the version, its upper half the sequence number.
 inline constexpr std::uint32_t sequence_offset = 4;
+/// In the upper half of a reserved slot's word: kept ready by its owner, and no handle's. The owner is in the lower bits.
+inline constexpr std::uint32_t cached_flag = 1u << 31;
+inline constexpr std::uint32_t owner_mask = 0xffffu;
 
 /// Words of 64 bits that a value is copied as.
 constexpr std::uint64_t value_words(std::uint64_t value_size_bytes) noexcept { return (value_size_bytes + 7) / 8; }

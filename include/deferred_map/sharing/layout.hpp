@@ -17,7 +17,8 @@ namespace dm::sharing {
 
 static_assert(attachments_max == shared_layout::attachments, "the file's table has an entry for each");
 static_assert(leases_per_attachment == shared_layout::leases_per_attachment);
-static_assert(sizeof(attachment_record) == shared_layout::attachment_bytes);
+static_assert(word::cached_flag == shared_layout::cached_flag);
+static_assert(word::owner_of(word::make(0, ~0u)) == shared_layout::owner_mask);
 static_assert(sizeof(lease_head) == shared_layout::lease_head_bytes);
 
 /// Requires: the size is at most 2^30, the alignment a power of two of at most 4096.

@@ -8,26 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "deferred_map/format/shared_layout.hpp"
 #include "deferred_map/sharing/slot_word.hpp"
 
 namespace dm::sharing {
 
-/// One process's (more exactly: one open map's) entry in the table of attachments. 128 bytes.
-///
-/// Who is attached is not told by these bytes but by a lock that the kernel drops when its holder dies; they say how far
-/// taking an entry, or giving it back, has got, and for people who it was.
-struct attachment_record {
-  static constexpr std::uint32_t free = 0;      ///< nobody's, and no slot names it
-  static constexpr std::uint32_t attached = 1;  ///< somebody's; of a dead one until it has been reaped
-
-  std::uint32_t state = free;
-  std::uint32_t pid = 0;
-  std::int64_t attached_unix_ns = 0;
-  std::uint64_t process_start = 0;  ///< of the process, in clock ticks since boot (/proc/PID/stat)
-  char program[32] = {};            ///< its name, NUL-padded
-  std::uint64_t unused[9] = {};
-};
-static_assert(sizeof(attachment_record) == 128);
+using shared_layout::attachment_record;
 
 /// The head of a lease's scratch area; the new value follows it, in whole words.
 struct lease_head {
