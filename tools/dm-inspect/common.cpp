@@ -3,7 +3,25 @@
 #include <map>
 #include <utility>
 
+#include "deferred_map/format/value_text.hpp"
+#include "deferred_map/sharing/place.hpp"
+
 namespace tool {
+namespace {
+
+constexpr std::string_view segment_prefix = "shm:";
+
+/// The path of a segment that is named "shm:NAME"; any other path as it is.
+std::string path_of(const std::string& text) {
+  if (!text.starts_with(segment_prefix)) return text;
+  try {
+    return dm::shm(text.substr(segment_prefix.size())).path().string();
+  } catch (const dm::error& e) {
+    throw usage_error(e.what());
+  }
+}
+
+}  // namespace
 
 namespace {
 
@@ -24,12 +42,31 @@ void add_format_option(CLI::App& command, output_format& format, const std::stri
 }
 
 void add_common_options(CLI::App& command, common_options& options, const std::string& formats_offered) {
-  command.add_option("FILE", options.file, "The arena")->required();
+  command.add_option("FILE", options.file, "The arena: a file, or shm:NAME for a shared-memory segment")
+      ->required()
+      ->transform(path_of, "");
+  add_output_options(command, options, formats_offered);
+}
+
+void add_output_options(CLI::App& command, output_options& options, const std::string& formats_offered) {
   add_format_option(command, options.format, formats_offered,
                     formats_offered == "table|json"
                         ? "table for people (default), json for programs"
                         : "table for people (default); json, ndjson (a record a line) and csv for programs");
-  command.add_flag("--quiet", options.quiet, "Show no progress");
+  const std::map<std::string, colour_wish> wishes{
+      {"auto", colour_wish::automatic}, {"always", colour_wish::always}, {"never", colour_wish::never}};
+  command
+      .add_option("--color", options.colour,
+                  "Colours: auto (default) on terminals that have them, unless NO_COLOR is set; always; never")
+      ->transform(CLI::CheckedTransformer(wishes).description(""))
+      ->type_name("auto|always|never");
+  command.add_flag_callback(
+      "-q,--quiet",
+      [&options] {
+        options.quiet = true;
+        keep_notes_back();
+      },
+      "No progress and no notes on stderr; errors are told all the same");
 }
 
 void add_redact_option(CLI::App& command, bool& redact) {

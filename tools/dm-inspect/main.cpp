@@ -18,8 +18,11 @@ namespace tool {
 namespace {
 
 // In the order of --help.
-constexpr verb_maker verb_makers[] = {make_info,   make_slots,  make_get,   make_check,
-                                      make_export, make_import, make_schema};
+constexpr verb_maker verb_makers[] = {
+    make_info,   make_slots,  make_get,     //
+    make_stats,  make_map,    make_check,   //
+    make_export, make_import, make_schema,
+};
 
 constexpr const char* description =
     "Looks into deferred-map arena files: what they hold, how they were left, whether they are sound.\n"

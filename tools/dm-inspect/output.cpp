@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t field_name_columns = 18;
 constexpr std::size_t page_columns = 96;
 
+bool notes_kept_back = false;
+
 std::tm calendar(std::int64_t unix_ns, std::int64_t& ns) {
   constexpr std::int64_t second = 1'000'000'000;
   std::int64_t seconds = unix_ns / second;
@@ -120,7 +122,10 @@ std::string hex_text(std::span<const std::byte> bytes) {
 
 std::string hex_text(std::uint64_t bits) { return fmt::format("{:#018x}", bits); }
 
+void keep_notes_back() { notes_kept_back = true; }
+
 void complain(std::string_view text) {
+  if (notes_kept_back && text.starts_with("note: ")) return;
   // Best effort: where stderr is gone there is nobody to tell.
   const std::string line = fmt::format("dm-inspect: {}\n", text);
   static_cast<void>(std::fwrite(line.data(), 1, line.size(), stderr));

@@ -64,8 +64,9 @@ std::string time_json(std::int64_t unix_ns);                      ///< "2025-01-
 std::string hex_text(std::span<const std::byte> bytes);           ///< "0x00ff"
 std::string hex_text(std::uint64_t bits);                         ///< "0x" and 16 digits
 
-/// Prints "dm-inspect: " and one line to stderr.
+/// Prints "dm-inspect: " and one line to stderr. Of what begins with "note: ", nothing after `keep_notes_back`.
 void complain(std::string_view text);
+void keep_notes_back();
 
 /// Sends what is still buffered. Returns whether all of the output was written.
 bool finish_output();

@@ -10,6 +10,7 @@
 #include "deferred_map/inspect.hpp"
 #include "exit_codes.hpp"
 #include "output.hpp"
+#include "terminal.hpp"
 
 namespace tool {
 
@@ -30,12 +31,25 @@ verb make_check(CLI::App& program);
 verb make_export(CLI::App& program);
 verb make_import(CLI::App& program);
 verb make_schema(CLI::App& program);
+verb make_stats(CLI::App& program);
+verb make_map(CLI::App& program);
+verb make_owners(CLI::App& program);
+verb make_watch(CLI::App& program);
+verb make_list(CLI::App& program);
+verb make_gc(CLI::App& program);
 
-/// What every verb is told. Declares FILE, --format and --quiet. `formats_offered` is a list as "table|json".
-struct common_options {
-  std::filesystem::path file;
+/// How every verb is to print.
+struct output_options {
   output_format format = output_format::table;
+  colour_wish colour = colour_wish::automatic;
   bool quiet = false;
+};
+/// Declares --format, --color and --quiet. `formats_offered` is a list as "table|json".
+void add_output_options(CLI::App& command, output_options& options, const std::string& formats_offered = "table|json");
+
+/// What every verb is told that looks at an arena. Declares FILE, which may be "shm:NAME", and the output's options.
+struct common_options : output_options {
+  std::filesystem::path file;
 };
 void add_common_options(CLI::App& command, common_options& options, const std::string& formats_offered = "table|json");
 void add_format_option(CLI::App& command, output_format& format, const std::string& names, const std::string& help);

@@ -1,0 +1,139 @@
+// map: a picture of the slots.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "deferred_map/format/value_text.hpp"
+#include "survey_json.hpp"
+#include "verbs.hpp"
+
+namespace tool {
+namespace {
+
+using dm::inspect::picture_grid;
+using dm::inspect::picture_style;
+using dm::inspect::survey;
+
+// Where the output is no terminal, and where a picture of its own has room.
+constexpr std::size_t columns_elsewhere = 80;
+constexpr std::size_t rows_elsewhere = 24;
+constexpr std::size_t svg_cells_in_row = 100;
+constexpr std::size_t svg_rows = 60;
+// Lines that are not rows of the picture: what it is, the legend, and the next prompt.
+constexpr std::size_t lines_around = 5;
+
+struct map_options : common_options {
+  std::string svg;
+  std::optional<std::size_t> width;
+  std::optional<std::size_t> height;
+};
+
+/// The whole picture as a file. Never in the place of an arena, which a slip of the hand might name.
+void write_svg(const dm::inspect::arena_file& arena, const std::string& path, const std::string& svg) {
+  if (path == "-") {
+    fmt::print("{}", svg);
+    return;
+  }
+  std::error_code unseen;
+  std::array<char, sizeof dm::arena_header::magic_bytes> magic{};
+  if (std::ifstream before(path, std::ios::binary); before.read(magic.data(), magic.size()))
+    if (std::memcmp(magic.data(), dm::arena_header::magic_bytes.data(), magic.size()) == 0)
+      throw usage_error(fmt::format("--svg would overwrite '{}', which is an arena. Name another file", path));
+  if (std::filesystem::equivalent(arena.path(), path, unseen))
+    throw usage_error("--svg would overwrite the file that is looked at. Name another file");
+  errno = 0;
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << svg;
+  out.close();
+  if (!out) throw std::system_error(errno == 0 ? EIO : errno, std::generic_category(), "writing '" + path + "'");
+}
+
+std::string totals(const survey& found) {
+  std::string text =
+      fmt::format("{}: {} occupied, {} reserved, {} vacant, {} retired", counted(found.total.slots, "slot"),
+                  with_commas(found.total.occupied), with_commas(found.total.reserved), with_commas(found.total.vacant),
+                  with_commas(found.total.retired));
+  if (found.total.impossible != 0) text += fmt::format(", {} impossible", with_commas(found.total.impossible));
+  if (found.total.unreadable != 0) text += fmt::format(", {} unreadable", with_commas(found.total.unreadable));
+  return text;
+}
+
+void print_picture(const dm::inspect::arena_file& arena, const survey& found, const picture_grid& grid,
+                   const map_options& options) {
+  const picture_style style{colours(options.colour), is_utf8_locale()};
+  fmt::print("{}\n{}; a cell is {}\n\n", dm::escaped(arena.path().string()), totals(found),
+             counted(found.slots_per_region, "slot"));
+  fmt::print("{}", dm::inspect::picture_text(found, grid, style));
+  if (!found.regions.empty()) fmt::print("\n{}", dm::inspect::picture_legend(found, style));
+}
+
+void print_as_json(const dm::inspect::arena_file& arena, const survey& found) {
+  const auto out = json_records();
+  json head = json_head("map", arena);
+  head["slots"] = counts_json(found.total);
+  head["slots_per_cell"] = found.slots_per_region;
+  out->begin(head, "cells");
+  for (const dm::inspect::slot_region& region : found.regions) out->record(region_json(region));
+  out->end({{"unreadable", unreadable_json(found)}});
+}
+
+picture_grid grid_of(const map_options& options, std::uint64_t slots) {
+  if (!options.svg.empty()) return {options.width.value_or(svg_cells_in_row), options.height.value_or(svg_rows)};
+  const std::size_t columns = options.width.value_or(terminal_columns());
+  const std::size_t rows = terminal_rows();
+  return dm::inspect::grid_for(
+      slots, columns == 0 ? columns_elsewhere : columns,
+      options.height.value_or(rows == 0 ? rows_elsewhere : rows - std::min(rows, lines_around)));
+}
+
+int show(const map_options& options) {
+  const auto arena = open_with_slots(options.file);
+  warn_if_in_use(arena);
+  const picture_grid grid = grid_of(options, arena.slot_count());
+  const survey found = dm::inspect::take_survey(arena, {.regions = grid.cells()});
+  complain_of_unreadable(found);
+  if (!options.svg.empty()) {
+    const std::string name = dm::escaped(arena.path().filename().string());
+    write_svg(arena, options.svg,
+              dm::inspect::picture_svg(found, grid.cells_in_row,
+                                       fmt::format("{} ({}): {}; a cell is {}", name, dm::escaped(arena.type_name()),
+                                                   totals(found), counted(found.slots_per_region, "slot"))));
+  } else if (options.format == output_format::json) {
+    print_as_json(arena, found);
+  } else {
+    print_picture(arena, found, grid, options);
+  }
+  return exit_code_of(arena, found);
+}
+
+}  // namespace
+
+verb make_map(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("map", "A picture of the slots, on the terminal or as SVG");
+  auto options = std::make_shared<map_options>();
+  add_common_options(*command, *options);
+  command->add_option("--svg", options->svg, "Write an SVG picture to PATH instead; - is standard output")
+      ->type_name("PATH");
+  command->add_option("--width", options->width, "Columns to fill; of an SVG, cells in a row (default 100)")
+      ->check(CLI::Range(1, 10'000).description(""))
+      ->type_name("N");
+  command->add_option("--height", options->height, "At most so many rows of cells")
+      ->check(CLI::Range(1, 10'000).description(""))
+      ->type_name("N");
+  command->footer(
+      "Each cell is a run of slots; its shade is the share that has values. Marked cells have slots that are reserved\n"
+      "(r) or retired (x), that are for the most part kept ready by a shared map's threads (c), or that cannot be (!)\n"
+      "or cannot be read (?). Without colour a mark hides the shade, and without a UTF-8 locale shades are ASCII.\n"
+      "Exits with 4 where slots cannot be, or cannot be read.\n\n"
+      "Examples:\n"
+      "  dm-inspect map stock.arena\n"
+      "  dm-inspect map stock.arena --color always | less -R\n"
+      "  dm-inspect map shm:quotes --svg quotes.svg\n"
+      "  dm-inspect map stock.arena --width 132 --height 10");
+  return {command, [options] { return show(*options); }};
+}
+
+}  // namespace tool
