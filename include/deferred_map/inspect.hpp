@@ -17,6 +17,7 @@
 #include "deferred_map/inspect/check.hpp"
 #include "deferred_map/inspect/finding.hpp"
 #include "deferred_map/inspect/leaves.hpp"
+#include "deferred_map/inspect/owners.hpp"
 #include "deferred_map/inspect/picture.hpp"
 #include "deferred_map/inspect/schema_cpp.hpp"
 #include "deferred_map/inspect/schema_numpy.hpp"

@@ -60,6 +60,14 @@ class file_source final : public byte_source {
     return found;
   }
 
+  std::optional<bool> is_locked(std::uint64_t offset, std::uint64_t count) const override {
+    try {
+      return file_.is_locked(offset, count);
+    } catch (const std::system_error&) {
+      return std::nullopt;
+    }
+  }
+
  private:
   posix::file file_;
 };

@@ -18,15 +18,19 @@ namespace tool {
 namespace {
 
 // In the order of --help.
+// clang-format off: one a line
+// clang-format off
 constexpr verb_maker verb_makers[] = {
-    make_info,   make_slots,  make_get,     //
-    make_stats,  make_map,    make_check,   //
-    make_export, make_import, make_schema,
+    make_info, make_slots, make_get,
+    make_stats, make_map, make_owners,
+    make_check, make_schema,
+    make_export, make_import,
 };
+// clang-format on
 
 constexpr const char* description =
-    "Looks into deferred-map arena files: what they hold, how they were left, whether they are sound.\n"
-    "Never writes, takes no lock, and works on files that are in use, damaged or on read-only media.";
+    "Looks into deferred-map arena files and segments: what they hold, how they were left, whether they are sound.\n"
+    "Works on files that are in use, damaged or on read-only media; never writes unless the verb says so.";
 
 constexpr const char* footer = R"(Examples:
   dm-inspect info stock.arena                      what it is, and how it was left
@@ -34,6 +38,8 @@ constexpr const char* footer = R"(Examples:
   dm-inspect get stock.arena 3:1 17:4              what two keys name
   dm-inspect check stock.arena && echo sound
   dm-inspect slots stock.arena --format json | jq '.slots[].value'
+  dm-inspect map shm:quotes                        a picture of a shared-memory segment
+  dm-inspect owners shm:quotes                     who is attached, alive or dead
 
 Exit codes, added up:
   0   clean

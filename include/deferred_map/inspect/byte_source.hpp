@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,6 +41,11 @@ class byte_source {
   virtual std::uint64_t next_data(std::uint64_t offset) const { return offset; }
   /// Asks for locks and takes none.
   virtual lock_state locks() const { return {}; }
+  /// Whether somebody else holds a lock on one of so many bytes. Nothing where that cannot be told.
+  virtual std::optional<bool> is_locked(std::uint64_t offset, std::uint64_t count) const {
+    static_cast<void>(offset), static_cast<void>(count);
+    return std::nullopt;
+  }
 };
 
 /// Opens a regular file to read; through symbolic links, since reading does no harm. Errors: dm::error with
