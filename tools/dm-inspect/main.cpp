@@ -18,13 +18,13 @@ namespace tool {
 namespace {
 
 // In the order of --help.
-// clang-format off: one a line
-// clang-format off
+// clang-format off: a line for each kind
 constexpr verb_maker verb_makers[] = {
     make_info, make_slots, make_get,
     make_stats, make_map, make_owners,
     make_check, make_schema,
     make_export, make_import,
+    make_list, make_gc,
 };
 // clang-format on
 
