@@ -370,6 +370,9 @@ TEST_CASE("the tables in FORMAT.md have every field of the structs, at its offse
                  recovery(FIELD(record, killed_pid)),
                  recovery(FIELD(record, killed_program)),
                  recovery(FIELD(record, recoveries_total)),
+                 FIELD(block, durable_commit),
+                 FIELD(block, durable_chain),
+                 FIELD(block, durable_generation),
                  FIELD(block, buffer)},
                 sizeof(block));
   using schema = dm::schema_head;
