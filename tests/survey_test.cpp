@@ -179,7 +179,17 @@ TEST_CASE("slots that are a hole in the file are vacant, however many there are,
   CHECK(found.total.occupied == 100);
   CHECK(found.total.vacant == 0xffff'ffffu - 100);
   CHECK(found.regions[0].occupied == 100);
-  CHECK(found.regions[999].vacant == found.regions[999].slots);
+  std::uint64_t next = 0;
+  for (const inspect::slot_region& region : found.regions) {
+    CHECK(region.first == next);
+    CHECK(region.slots == std::min(found.slots_per_region, 0xffff'ffffu - next));
+    CHECK(region.vacant + region.occupied == region.slots);
+    next += region.slots;
+  }
+  CHECK(next == 0xffff'ffffu);
+  CHECK(found.holes.count() == 1);
+  CHECK(found.holes.max() == 0xffff'ffffu - 100);
+  CHECK(found.longest_hole_first == 100);
 }
 
 TEST_CASE("of a shared map, slots that are kept ready are told from those of handles, and updates are counted") {

@@ -118,20 +118,21 @@ void read_document(text_input& input, const import_receiver& receiver) {
   std::string name;
   bool has_records = false;
   const auto callback = [&](int depth, json::parse_event_t event, json& parsed) {
-    using enum json::parse_event_t;
-    if (event == key && depth == 1) name = parsed.get<std::string>();
-    if (event == array_start && depth == 1 && name == "records") {
+    using happened = json::parse_event_t;
+    if (event == happened::key && depth == 1) name = parsed.get<std::string>();
+    if (event == happened::array_start && depth == 1 && name == "records") {
       has_records = true;
       at_line(input.line_number(), [&] { receiver.head(head); });
     }
     const bool is_record = depth == 2 && name == "records";
-    if (is_record && event == object_end) {
+    if (is_record && event == happened::object_end) {
       at_line(input.line_number(), [&] { receiver.record(parsed); });
       return false;  // done with it, and not to be kept
     }
-    if (is_record && (event == value || event == array_end))
+    if (is_record && (event == happened::value || event == happened::array_end))
       refuse(input.line_number(), "a record is an object, and this is none");
-    if (depth == 1 && (event == value || event == array_end || event == object_end) && name != "records")
+    if (depth == 1 && (event == happened::value || event == happened::array_end || event == happened::object_end) &&
+        name != "records")
       head[name] = parsed;
     return true;
   };

@@ -17,8 +17,8 @@
 namespace tool {
 namespace {
 
-// In the order of --help.
-// clang-format off: a line for each kind
+// In the order of --help, a line for each kind.
+// clang-format off
 constexpr verb_maker verb_makers[] = {
     make_info, make_slots, make_get,
     make_stats, make_map, make_owners,
