@@ -1,58 +1,15 @@
-// durable_map as its users see it: transactions, readers beside the writer, what is refused. That power may go at any moment
-// is tests/simulated_disk.
-#include "deferred_map/durable_map.hpp"
-
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <boost/describe.hpp>
-#include <csignal>
-#include <map>
+// durable_map as its users see it: transactions.
 #include <set>
 #include <vector>
 
+#include "accounts.hpp"
 #include "catch.hpp"
 #include "deferred_map/join.hpp"
-#include "deferred_map/mapped_map.hpp"
 #include "deferred_map/secondary_map.hpp"
 #include "files.hpp"
-#include "processes.hpp"
 #include "temporary_directory.hpp"
 
-namespace {
-
-struct account {
-  std::int64_t balance;
-  dm::key partner;
-  char name[16];
-};
-BOOST_DESCRIBE_STRUCT(account, (), (balance, partner, name))
-
-using map = dm::durable_map<account>;
-
-account with_balance(std::int64_t balance) { return {balance, {}, "somebody"}; }
-
-std::filesystem::path journal_of(const std::filesystem::path& path) { return path.string() + "-journal"; }
-
-std::map<std::uint64_t, std::int64_t> contents_of(const map& m) {
-  std::map<std::uint64_t, std::int64_t> found;
-  for (const auto [key, value] : m) found[key.bits()] = value.balance;
-  return found;
-}
-
-/// Lets go of the files as a killed process does, the map as it is.
-template <class F>
-void in_killed_child(F work) {
-  child_process child([&](const child_process::mouth& say) {
-    work();
-    say('k');
-    stay();
-  });
-  REQUIRE(child.hear() == 'k');
-  child.kill();
-}
-
-}  // namespace
+using namespace accounts;
 
 TEST_CASE("what was committed is there after a kill, and what was not is not") {
   temporary_directory directory;
@@ -184,6 +141,36 @@ TEST_CASE("keys and handles of what was rolled back never become valid, also whe
   for (const dm::key k : dead) CHECK_FALSE(m.contains(k));
 }
 
+TEST_CASE("slots that were made, given back by shrinking, and rolled back are made again in later generations") {
+  temporary_directory directory;
+  map m = map::create(directory / "m", {.max_slots = 1000});
+  m.insert(with_balance(1));
+  m.commit();
+  const dm::key dead = m.insert(with_balance(2));
+  m.erase(dead);
+  m.shrink_to_fit();
+  m.rollback();
+  const dm::key next = m.insert(with_balance(3));
+  CHECK(next.index() == dead.index());
+  CHECK_FALSE(m.contains(dead));
+  CHECK(m.verify() == "");
+}
+
+TEST_CASE("a checkpoint asks for a commit where something was changed, and not where it was only looked at") {
+  temporary_directory directory;
+  map m = map::create(directory / "m", {.max_slots = 1000});
+  const dm::key k = m.insert(with_balance(1));
+  CHECK(code_of([&] { m.checkpoint(); }) == dm::errc::bad_options);
+  m.commit();
+  account& found = m.at(k);
+  CHECK(m.checkpoint());
+  found.balance = 2;  // announced before the checkpoint, and still in the same transaction
+  CHECK(code_of([&] { m.checkpoint(); }) == dm::errc::bad_options);
+  m.commit();
+  m.close();
+  CHECK(map::open(directory / "m").at(k).balance == 2);
+}
+
 TEST_CASE("a handle from before the transaction outlives its rollback") {
   temporary_directory directory;
   map m = map::create(directory / "m", {.max_slots = 1000});
@@ -201,7 +188,6 @@ TEST_CASE("a handle from before the transaction outlives its rollback") {
 TEST_CASE("slots that were reserved at the last commit are given back by whoever opens the map next") {
   temporary_directory directory;
   const auto path = directory / "m";
-  dm::key reserved;
   map::create(path, {.max_slots = 1000}).close();
   in_killed_child([&] {
     static map m = map::open(path);
@@ -298,223 +284,6 @@ TEST_CASE("commits that wait for nothing are safe from a kill, in order") {
   const map m = map::open(path, {.verify = true});
   CHECK(m.size() == 100);
   CHECK(m.last_commit() == 100);
-}
-
-TEST_CASE("a reader sees whole commits, stays at one until it asks, and goes through checkpoints") {
-  temporary_directory directory;
-  const auto path = directory / "m";
-  // So short that generations come and go.
-  map m = map::create(path, {.max_slots = 10'000, .journal_bytes = 20'000});
-  std::vector<dm::key> keys;
-  for (int i = 0; i < 500; ++i) keys.push_back(m.insert(with_balance(0)));
-  m.commit();
-  map early = map::open_read_only(path);
-  map follows = map::open_read_only(path);
-  std::int64_t round = 0;
-  const auto all_are = [&](const map& in, std::int64_t expected) {
-    for (const auto [key, value] : in)
-      if (value.balance != expected) return false;
-    return in.size() == keys.size();
-  };
-  for (int i = 0; i < 200; ++i) {
-    ++round;
-    for (account& value : m.values()) value.balance = round;
-    CHECK(all_are(std::as_const(follows), round - 1));
-    m.commit();
-    CHECK(all_are(std::as_const(follows), round - 1));
-    CHECK(follows.refresh());
-    CHECK_FALSE(follows.refresh());
-    CHECK(all_are(std::as_const(follows), round));
-  }
-  CHECK(all_are(std::as_const(early), 0));
-  // It held back the journal, not the commits; and after it is gone the journal is short again.
-  CHECK_FALSE(m.checkpoint());
-  CHECK(std::filesystem::file_size(journal_of(path)) > 2'000'000);
-  CHECK(early.refresh());
-  CHECK(all_are(std::as_const(early), round));
-  CHECK(early.verify() == "");
-  // What they look at is of the generation before now: they have to go on once more.
-  CHECK_FALSE(m.checkpoint());
-  CHECK_FALSE(early.refresh());
-  CHECK_FALSE(m.checkpoint());
-  CHECK_FALSE(follows.refresh());
-  CHECK(m.checkpoint());
-  CHECK(all_are(std::as_const(early), round));
-  CHECK(all_are(std::as_const(follows), round));
-  CHECK_FALSE(early.refresh());
-  for (account& value : m.values()) value.balance = -1;
-  m.commit();
-  early.refresh();
-  CHECK(all_are(std::as_const(early), -1));
-}
-
-TEST_CASE("a reader follows from a closed file through writers that come and go") {
-  temporary_directory directory;
-  const auto path = directory / "m";
-  dm::key k;
-  {
-    map m = map::create(path, {.max_slots = 10'000});
-    k = m.insert(with_balance(0));
-    m.commit();
-  }
-  map reader = map::open_read_only(path);
-  CHECK(std::as_const(reader).at(k).balance == 0);
-  for (int i = 1; i <= 5; ++i) {
-    map m = map::open(path);
-    m.at(k).balance = i;
-    for (int j = 0; j < 1000; ++j) m.insert(with_balance(j));
-    m.commit();
-    m.checkpoint();
-    CHECK(std::as_const(reader).at(k).balance == i - 1);
-    CHECK(reader.refresh());
-    CHECK(std::as_const(reader).at(k).balance == i);
-    CHECK(reader.size() == 1 + 1000 * static_cast<std::size_t>(i));
-    CHECK(reader.verify() == "");
-    if (i % 2 == 0) m.close();
-  }
-}
-
-TEST_CASE("a reader may not write, and its process dies where it stores") {
-  temporary_directory directory;
-  const auto path = directory / "m";
-  map m = map::create(path, {.max_slots = 100});
-  const dm::key k = m.insert(with_balance(1));
-  m.commit();
-  map reader = map::open_read_only(path);
-  CHECK(code_of([&] { reader.insert(with_balance(1)); }) == dm::errc::read_only);
-  CHECK(code_of([&] { reader.commit(); }) == dm::errc::read_only);
-  CHECK(code_of([&] { reader.rollback(); }) == dm::errc::read_only);
-  child_process stores([&](const child_process::mouth&) {
-    ::signal(SIGSEGV, SIG_DFL);
-    reader.get(k)->balance = 2;
-  });
-  CHECK(stores.wait() != 0);
-}
-
-TEST_CASE("one process writes at a time, and is named to the next") {
-  temporary_directory directory;
-  const auto path = directory / "m";
-  const map m = map::create(path, {.max_slots = 100});
-  const auto refused = error_of([&] { map::open(path); });
-  REQUIRE(refused);
-  CHECK(refused->code() == dm::errc::in_use);
-  CHECK(std::string(refused->what()).find(std::to_string(::getpid())) != std::string::npos);
-  CHECK_NOTHROW(map::open_read_only(path));
-}
-
-TEST_CASE("other kinds of maps are refused, and so is another type") {
-  temporary_directory directory;
-  map::create(directory / "durable", {.max_slots = 100}).close();
-  dm::mapped_map<account>::create(directory / "mapped", {.max_slots = 100}).close();
-  CHECK(code_of([&] { dm::mapped_map<account>::open(directory / "durable"); }) == dm::errc::wrong_kind);
-  CHECK(code_of([&] { map::open(directory / "mapped"); }) == dm::errc::wrong_kind);
-  CHECK(code_of([&] { dm::durable_map<std::uint64_t>::open(directory / "durable"); }) == dm::errc::type_mismatch);
-  CHECK(code_of([&] { map::open(directory / "nothing"); }) == dm::errc::not_found);
-  CHECK(code_of([&] { map::create(directory / "durable"); }) == dm::errc::exists);
-}
-
-TEST_CASE("a journal that is missing, of another arena, or of another time is refused, and nothing is changed") {
-  temporary_directory directory;
-  const auto path = directory / "m", other = directory / "other";
-  const auto left_open = [&](const std::filesystem::path& at, int commits) {
-    in_killed_child([&] {
-      static map m = map::open_or_create(at, {.max_slots = 100});
-      for (int i = 0; i < commits; ++i) {
-        m.insert(with_balance(i));
-        m.commit();
-      }
-    });
-  };
-  left_open(path, 3);
-  left_open(other, 3);
-  const std::string arena = read_file(path), journal = read_file(journal_of(path));
-  const auto refused = [&] {
-    const auto why = error_of([&] { map::open(path); });
-    CHECK(error_of([&] { map::open_read_only(path); }).has_value());
-    CHECK(read_file(path) == arena);
-    return why ? std::string(why->what()) : "nothing";
-  };
-  SECTION("missing") {
-    std::filesystem::remove(journal_of(path));
-    CHECK(refused().find("is missing") != std::string::npos);
-    map m = map::open(path, {.salvage = true});  // what the arena alone has: nothing yet
-    CHECK(m.verify() == "");
-    CHECK(m.recovery().outcome == dm::recovery_outcome::salvaged);
-  }
-  SECTION("another arena's") {
-    write_file(journal_of(path), read_file(journal_of(other)));
-    CHECK(refused().find("belongs to another arena") != std::string::npos);
-  }
-  SECTION("an older journal") {
-    {
-      map m = map::open(path);
-      m.insert(with_balance(9));
-      m.commit();
-      m.checkpoint();
-    }
-    {
-      in_killed_child([&] {
-        static map m = map::open(path);
-        m.insert(with_balance(10));
-        m.commit();
-      });
-    }
-    write_file(journal_of(path), journal);
-    const auto why = error_of([&] { map::open(path); });
-    REQUIRE(why);
-    CHECK(std::string(why->what()).find("of another time") != std::string::npos);
-  }
-  SECTION("an older arena") {
-    in_killed_child([&] {
-      static map m = map::open(path);
-      m.checkpoint();
-      m.insert(with_balance(10));
-      m.commit();
-      m.checkpoint();
-      m.insert(with_balance(11));
-      m.commit();
-    });
-    write_file(path, arena);
-    CHECK(refused().find("of another time") != std::string::npos);
-  }
-  SECTION("no journal at all") {
-    write_file(journal_of(path), std::string(100'000, 'x'));
-    CHECK(refused().find("damaged") != std::string::npos);
-  }
-  SECTION("empty") {
-    write_file(journal_of(path), "");
-    CHECK(refused().find("damaged") != std::string::npos);
-  }
-  SECTION("a directory") {
-    std::filesystem::remove(journal_of(path));
-    std::filesystem::create_directory(journal_of(path));
-    CHECK(refused().find("directory") != std::string::npos);
-  }
-}
-
-TEST_CASE("a bit that falls over in the middle of a journal is not taken for its end") {
-  temporary_directory directory;
-  const auto path = directory / "m";
-  in_killed_child([&] {
-    static map m = map::open_or_create(path, {.max_slots = 100});
-    for (int i = 0; i < 10; ++i) {
-      m.insert(with_balance(i));
-      m.commit();
-    }
-  });
-  std::string journal = read_file(journal_of(path));
-  const std::size_t third = journal.find("somebody", journal.find("somebody", journal.find("somebody") + 1) + 1);
-  journal[third] ^= 1;
-  write_file(journal_of(path), journal);
-  const auto why = error_of([&] { map::open(path); });
-  REQUIRE(why);
-  CHECK(why->code() == dm::errc::damaged);
-  CHECK(std::string(why->what()).find("behind commit 2") != std::string::npos);
-  map m = map::open(path, {.salvage = true});
-  CHECK(m.size() == 2);
-  CHECK(m.verify() == "");
-  m.close();
-  CHECK(map::open(path, {.verify = true}).size() == 2);
 }
 
 TEST_CASE("long histories with growth, checkpoints and reopening agree with a model") {

@@ -13,8 +13,8 @@
 #include <system_error>
 #include <utility>
 
+#include "deferred_map/arena/arena_allocator.hpp"
 #include "deferred_map/deferred_map.hpp"
-#include "deferred_map/journal/durable_allocator.hpp"
 #include "deferred_map/journal/durable_arena.hpp"
 #include "deferred_map/maps/one_thread.hpp"
 #include "deferred_map/maps/recovery_report.hpp"
@@ -24,8 +24,6 @@
 namespace dm {
 
 namespace detail {
-
-struct durable_access;
 
 /// Holds the arena before, and lets go of it after, the map in it.
 struct durable_holder {
@@ -37,9 +35,9 @@ struct durable_holder {
 /// A generational arena in a file, changed by transactions. What is done between two commits happens wholly or not at
 /// all: any number of inserts, updates, removals, growth.
 ///
-/// Survives: everything. After a kill at any instruction, a stop of the machine, a loss of power, the map is exactly at a
-/// commit: the last one that returned, or the one that was under way. Opening it again replays the journal, in time
-/// proportional to the journal, never to the map. What the disk must do for that: docs/DURABILITY.md.
+/// Made to survive a kill at any instruction, a stop of the machine and a loss of power: the map is then exactly at a commit,
+/// the last one that returned or the one that was under way. What the disk must do for that, and how much of it is tested so
+/// far: docs/DURABILITY.md. Opening it again replays the journal, in time proportional to the journal, not to the map.
 ///
 /// Files: NAME, and NAME-journal while it is open or after a crash. They belong together: copy or move both, or close the
 /// map first; then NAME alone has everything and the journal is gone.
@@ -48,7 +46,8 @@ struct durable_holder {
 /// not const, or walking one, keeps a copy of the value until the next commit, which then looks whether it was changed.
 /// Through a const map (`std::as_const`) nothing is marked, and reading costs what it costs in a mapped_map.
 ///
-/// Memory: of our own are only the pages that changed since they were last brought into the file.
+/// Memory: of a writer's own are only the pages that changed since they were last brought into the file; of a reader's, those
+/// that were changed by the commits it has seen.
 ///
 /// References: slots never move. A `T&` stays valid while its value lives and the map is open. But store through it only in
 /// the transaction in which it was given out: a commit or rollback forgets who was given what, and a store that was not
@@ -67,11 +66,13 @@ struct durable_holder {
 /// Threads: one at a time, as deferred_map. In builds with assertions two threads that are caught in changing calls of one
 /// map at once abort the program with a sentence that says so (maps/one_thread.hpp).
 ///
-/// Forks: the map stays with the process that opened it. A child must not change its copy, and `commit` there is an error.
+/// Forks: the map stays with the process that opened it. A child must not change its copy; `commit` there is an error (in builds
+/// with assertions, the end of the child).
 template <class T, class Key = key>
-class durable_map : private detail::durable_holder, private deferred_map<T, Key, durable_allocator<T>> {
+class durable_map : private detail::durable_holder,
+                    private deferred_map<T, Key, basic_arena_allocator<T, durable_arena>> {
   static_assert((require_storable<T>(), true), "durable_map<T>: T cannot be stored in a file, for the reason given");
-  using map = deferred_map<T, Key, durable_allocator<T>>;
+  using map = deferred_map<T, Key, basic_arena_allocator<T, durable_arena>>;
 
  public:
   using typename map::const_iterator;
@@ -353,9 +354,10 @@ class durable_map : private detail::durable_holder, private deferred_map<T, Key,
  private:
   friend struct detail::walk_access;     // joins
   friend struct detail::archive_access;  // archives
-  friend struct detail::durable_access;
   explicit durable_map(std::unique_ptr<durable_arena> opened, const options& how)
-      : detail::durable_holder{std::move(opened)}, map(durable_allocator<T>(*arena_)), writable_(arena_->writable()) {
+      : detail::durable_holder{std::move(opened)},
+        map(basic_arena_allocator<T, durable_arena>(*arena_)),
+        writable_(arena_->writable()) {
     settle(how);
   }
 
@@ -432,19 +434,4 @@ class durable_map : private detail::durable_holder, private deferred_map<T, Key,
   recovery_report recovery_;
 };
 
-namespace detail {
-
-/// The map in an arena that somebody else opened: how tests put one on a disk of their own.
-struct durable_access {
-  template <class T, class Key = key>
-  static durable_map<T, Key> attach(std::unique_ptr<durable_arena> opened, const durable_options& how = {}) {
-    return durable_map<T, Key>(std::move(opened), how);
-  }
-  template <class T, class Key>
-  static durable_arena& arena_of(durable_map<T, Key>& map) noexcept {
-    return *map.arena_;
-  }
-};
-
-}  // namespace detail
 }  // namespace dm

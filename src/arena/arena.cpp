@@ -220,10 +220,7 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   const std::size_t control_size =
       s.file.read_some(s.header.control_offset, std::as_writable_bytes(std::span(&control, 1)));
   if (control_size != sizeof control || file_size < s.header.slots_offset)
-    throw error(errc::damaged, path,
-                "this arena is damaged: it was cut short: its slots begin at byte " +
-                    std::to_string(s.header.slots_offset) + ", and it has " + std::to_string(file_size) +
-                    " bytes. Nothing was changed. Restore a copy");
+    refuse_cut_short(path, s.header, file_size);
   s.found = how_it_was_left(control);
   s.last_owner_pid = control.owner_pid;
   s.last_owner_program.assign(control.owner_program, ::strnlen(control.owner_program, sizeof control.owner_program));
@@ -295,11 +292,7 @@ void arena::expand(std::uint64_t slots) {
   control_block& c = control();
   const arena_header& header = state_->header;
   if (slots <= c.capacity) return;
-  if (slots > header.slots_max)
-    throw error(errc::full, path(),
-                "this arena holds at most " + std::to_string(header.slots_max) +
-                    " slots, as fixed when it was made (max_slots), and " + std::to_string(slots) +
-                    " were asked for. Remove values, or make a larger arena");
+  require_slots_fit(path(), header, slots);
   const std::uint64_t wanted = slots_with_head_start(header, c.capacity, slots);
   const std::uint64_t size_before = state_->file.size_bytes();
   // The file system may have made the file longer before it gave up. Our capacity is what the control block says, but

@@ -140,6 +140,21 @@ void refuse_after_failure(const std::filesystem::path& path) {
               "until the machine stops: copy its values to another file before, and look at the disk");
 }
 
+void refuse_cut_short(const std::filesystem::path& path, const arena_header& header, std::uint64_t size_bytes) {
+  throw error(errc::damaged, path,
+              "this arena is damaged: it was cut short: its slots begin at byte " +
+                  std::to_string(header.slots_offset) + ", and it has " + std::to_string(size_bytes) +
+                  " bytes. Nothing was changed. Restore a copy");
+}
+
+void require_slots_fit(const std::filesystem::path& path, const arena_header& header, std::uint64_t slots) {
+  if (slots <= header.slots_max) return;
+  throw error(errc::full, path,
+              "this arena holds at most " + std::to_string(header.slots_max) +
+                  " slots, as fixed when it was made (max_slots), and " + std::to_string(slots) +
+                  " were asked for. Remove values, or make a larger arena");
+}
+
 void allocate_slots(const posix::file& file, const arena_header& header, std::uint64_t slots_before,
                     std::uint64_t slots) {
   if (slots == 0) return;

@@ -56,6 +56,12 @@ void say_in_use(control_block& control);
 [[noreturn]] void refuse_unclean(const std::filesystem::path& path);
 [[noreturn]] void refuse_after_failure(const std::filesystem::path& path);
 
+/// Errors: errc::damaged, for a file that ends before its slots begin.
+[[noreturn]] void refuse_cut_short(const std::filesystem::path& path, const arena_header& header,
+                                   std::uint64_t size_bytes);
+/// Errors: errc::full where there can never be so many slots.
+void require_slots_fit(const std::filesystem::path& path, const arena_header& header, std::uint64_t slots);
+
 /// Real blocks for the slots [slots_before, slots) and the index words that stand for them.
 /// Errors: errc::full, with the file possibly longer than before.
 void allocate_slots(const posix::file& file, const arena_header& header, std::uint64_t slots_before,

@@ -48,7 +48,13 @@ class posix_storage final : public storage {
   bool is_ours() const noexcept override { return opened_by_pid_ == posix::process_id(); }
   storage_file& arena() override { return arena_; }
   void allocate_slots(std::uint64_t slots_before, std::uint64_t slots) override {
-    if (slots_before == 0) arena_.file().allocate(0, header_.index_offset);
+    if (slots_before == 0) {
+      // All that there is said to be: a few bytes can say that it is terabytes, and what cannot end is not begun.
+      const std::uint64_t wanted = header_.index_offset + slots * header_.slot_stride_bytes;
+      require_few_holes(arena_.file(), wanted, slots);
+      require_room(arena_.file(), wanted, slots);
+      arena_.file().allocate(0, header_.index_offset);
+    }
     dm::allocate_slots(arena_.file(), header_, slots_before, slots);
   }
 
@@ -93,9 +99,6 @@ class posix_storage final : public storage {
   }
   void unpin(std::uint64_t generation) noexcept override {
     arena_.file().unlock_range(durable_reader_lock_offset + generation, 1);
-  }
-  bool names_lead_here() const override {
-    return arena_.file().name_leads_here() && (!journal_ || journal_->file().name_leads_here());
   }
   void look_for_journal() override { open_journal(); }
   void protect(bool writable) override {

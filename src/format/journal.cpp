@@ -116,14 +116,12 @@ const journal_commit* journal_cursor::next() {
     }
     if (kind != journal_record_kind::commit || head.commit != last_commit_ + 1) break;
     commit_.head = head;
-    commit_.offset = position_;
     commit_.ranges = body;
     if (!commit_.for_each_range([](const journal_range&, std::span<const std::byte>) {})) break;
     position_ += head.size_bytes;
     walked_.back().end = position_;
     chain_ = last_commit_chain_ = head.checksum;
     last_commit_ = head.commit;
-    durable_commit_ = std::max(durable_commit_, std::min(head.durable_commit, head.commit));
     return &commit_;
   }
   buffer_size_ = 0;

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "arena_parts.hpp"
-#include "posix_file.hpp"
+#include "deferred_map/container/version.hpp"
 
 namespace dm {
 namespace {
@@ -35,22 +35,16 @@ std::uint32_t version_at(const std::byte* slot) noexcept {
 }
 
 /// The first generation that was never given out in a slot with this version.
-std::uint32_t first_not_given_out(std::uint32_t version) noexcept {
-  const std::uint32_t generation = version >> 2;
-  return (version & 3u) == 0 ? std::max<std::uint32_t>(generation, 1) : generation + 1;
+std::uint32_t first_not_given_out(std::uint32_t word) noexcept {
+  const std::uint32_t generation = version::generation(word);
+  return version::is_vacant(word) ? std::max(generation, version::first_generation) : generation + 1;
 }
-
-constexpr std::uint32_t last_generation = (1u << 30) - 2;
 
 }  // namespace
 
 void durable_arena::expand(std::uint64_t slots) {
   if (slots <= control_->capacity) return;
-  if (slots > header_.slots_max)
-    throw error(errc::full, path(),
-                "this arena holds at most " + std::to_string(header_.slots_max) +
-                    " slots, as fixed when it was made (max_slots), and " + std::to_string(slots) +
-                    " were asked for. Remove values, or make a larger arena");
+  require_slots_fit(path(), header_, slots);
   std::uint64_t wanted = slots_with_head_start(header_, control_->capacity, slots);
   if (wanted > capacity_on_disk_) {
     // What failed leaves the file longer than need be, which harms nobody: it is what capacity says that counts.
@@ -95,13 +89,9 @@ void durable_arena::fail_and_poison(const error& e) {
   throw e;
 }
 
-bool durable_arena::has_changes() noexcept {
-  if (!changes_) return false;
-  for (const stretch& part : control_stretches)
-    if (std::memcmp(reinterpret_cast<std::byte*>(control_) + part.offset,
-                    reinterpret_cast<std::byte*>(&committed_) + part.offset, part.size_bytes) != 0)
-      return true;
-  return !changes_->empty();
+bool durable_arena::has_changes() {
+  build_record();
+  return range_count_ != 0;
 }
 
 void durable_arena::add_range(std::uint64_t offset, const std::byte* bytes, std::uint64_t size,
@@ -200,13 +190,14 @@ std::uint64_t durable_arena::commit(sync how) {
 bool durable_arena::rollback() {
   require_usable();
   std::vector<std::pair<std::uint32_t, std::uint32_t>> burned;  // slots, and their first generation not given out
-  std::uint32_t floor = committed_.generation_floor;
+  // Shrinking may have raised it, for slots that were given out and are gone.
+  std::uint32_t floor = control_->generation_floor;
   const std::uint64_t stride = header_.slot_stride_bytes;
   changes_->for_each_slot([&](std::uint32_t slot, const std::byte* was) {
     std::byte* is = slots_ + slot * stride;
     const std::uint32_t fresh = first_not_given_out(version_at(is));
     if (slot >= committed_.slot_count) {
-      if (slot < control_->slot_count) floor = std::max(floor, std::min(fresh, last_generation));
+      floor = std::max(floor, std::min(fresh, version::last_generation));
     } else if (fresh > first_not_given_out(version_at(was))) {
       burned.emplace_back(slot, fresh);
     }
@@ -227,11 +218,11 @@ bool durable_arena::rollback() {
     const std::uint32_t was = version_at(at);
     std::uint32_t& known = given_out_[slot];
     known = std::max(known, fresh);
-    if ((was & 3u) != 0 || was >> 2 > last_generation) continue;  // `next_generation` sees to it
+    if (!version::is_vacant(was) || version::is_retired(was)) continue;  // `next_generation` sees to it
     changes_->before_change(slot);
-    const std::uint32_t next = fresh << 2;
+    const std::uint32_t next = version::vacant(fresh);
     std::memcpy(at, &next, sizeof next);
-    used_up |= fresh > last_generation;
+    used_up |= version::is_retired(next);
   }
   return used_up;
 }
@@ -275,9 +266,18 @@ bool durable_arena::write_older_pages(std::uint64_t until) {
   return true;
 }
 
-void durable_arena::retire_older() {
+/// Returns whether it could: a reader that came after the pages were written may be walking the generation's records.
+bool durable_arena::retire_older() {
   disk_->arena().sync();
-  journal_->retire_older();
+  const std::uint64_t generation = journal_->generation() - 1;
+  if (!disk_->try_keep_out_readers(generation)) return false;
+  try {
+    journal_->retire_older();
+  } catch (...) {
+    disk_->let_in_readers(generation);
+    throw;
+  }
+  disk_->let_in_readers(generation);
   // The file has these pages now, so our own copies can go; but for those that have changed since.
   const auto& pages = older_pages_.sorted();
   for (std::uint64_t i = 0; i < pages.size();) {
@@ -292,6 +292,7 @@ void durable_arena::retire_older() {
   }
   older_pages_.clear();
   older_written_ = 0;
+  return true;
 }
 
 void durable_arena::begin_generation() {
@@ -316,7 +317,7 @@ void durable_arena::checkpoint_a_little() noexcept {
         const std::uint64_t share = used >= limit / 2 ? all : (all * used * 2 + limit - 1) / limit;
         if (!write_older_pages(share)) return;
       }
-      if (older_written_ == all && used >= limit / 4 * 3) retire_older();
+      if (older_written_ == all && used >= limit / 4 * 3 && !retire_older()) return;
     }
     if (!journal_->has_older() && used >= limit && journal_->is_synced()) begin_generation();
   } catch (const error& e) {
@@ -339,7 +340,7 @@ bool durable_arena::checkpoint() {
         journal_->sync();
       }
       if (!write_older_pages(older_pages_.count())) return false;
-      retire_older();
+      if (!retire_older()) return false;
       journal_->sync();
     }
   } catch (const error& e) {

@@ -33,6 +33,9 @@ std::uint64_t new_nonce() {
                   ". One process at a time may open it for writing; open_read_only works beside it");
 }
 
+// How far behind the end of a journal a record is looked for that says that it is no end.
+constexpr std::uint64_t damage_search_bytes = std::uint64_t{1} << 20;
+
 bool is_closed(const control_block& control) noexcept {
   return control.synced != 0 && control.synced == control.checksum();
 }
@@ -89,11 +92,7 @@ std::unique_ptr<durable_arena> durable_arena::open(const std::filesystem::path& 
   if (writable && !file.try_lock_range(posix::lock_mode::exclusive, 0, durable_writer_lock_bytes)) refuse_in_use(file);
   if (!file.name_leads_here())
     throw error(errc::not_found, path, "this file was removed or replaced while it was being opened. Try again");
-  if (file.size_bytes() < header.slots_offset)
-    throw error(errc::damaged, path,
-                "this arena is damaged: it was cut short: its slots begin at byte " +
-                    std::to_string(header.slots_offset) + ", and it has " + std::to_string(file.size_bytes()) +
-                    " bytes. Nothing was changed. Restore a copy");
+  if (file.size_bytes() < header.slots_offset) refuse_cut_short(path, header, file.size_bytes());
   // Before the journal is looked for: from here on neither it nor the arena goes away under us.
   if (!writable) file.lock_range(posix::lock_mode::shared, durable_reader_lock_offset, 1);
   return attach(make_posix_storage(std::move(file), header, writable, how.permissions), header, how, access);
@@ -196,43 +195,45 @@ void durable_arena::grow_file(std::uint64_t slots) {
 /// that any of the journal's commits changed is written here, in order.
 void durable_arena::replay(const control_block& in_file) {
   std::optional<fault> reason;
-  std::optional<journal_header> first = read_journal_header(0, reason), second = read_journal_header(1, reason);
-  const std::string name = journal_path(path()).filename().string();
-  if (!first && !second) {
-    if (reason && reason->code == errc::newer_format) throw error(reason->code, path(), name + ": " + reason->message);
-    if (is_closed(in_file) || options_.salvage) {
-      // It holds nothing that could be known: with a closed arena nothing is missing but an explanation.
-      if (!options_.salvage)
-        refuse("its journal (" + name + ") is damaged: " + (reason ? reason->message : "it has no header") +
-               ". The arena itself was closed and is whole. If the journal is no other arena's, remove it");
-      found_.salvaged = true;
-      return;
-    }
-    refuse("its journal (" + name + ") is damaged: " + (reason ? reason->message : "it has no header") +
-           ". Bring back the right one, or open it with salvage to keep what the arena alone has");
+  std::optional<journal_header> first, second;
+  // A writer beside this reader may be writing one of them: what was read in its midst is read again.
+  for (int tries = 0; tries == 0 || (!writable_ && reason && tries < 1000); ++tries) {
+    reason.reset();
+    first = read_journal_header(0, reason);
+    second = read_journal_header(1, reason);
   }
+  const std::string name = journal_path(path()).filename().string();
+  if (!first && !second && !reason) reason = fault{errc::damaged, "it has no header"};
+  // One that counts is not enough: a header lies in one sector, so no loss of power leaves half of one, and what is missing
+  // is either the newest commits or those that the arena does not have yet.
+  if (reason && !options_.salvage) {
+    if (reason->code == errc::newer_format) throw error(reason->code, path(), name + ": " + reason->message);
+    refuse("its journal (" + name + ") is damaged: " + reason->message +
+           (is_closed(in_file) ? ". The arena itself was closed and is whole: remove the journal if it is not another's"
+                               : ". Bring back the right one, or open it with salvage to keep what can be kept"));
+  }
+  if (reason) found_.salvaged = true;
+  if (!first && !second) return;
   if (first && second && first->generation > second->generation) std::swap(first, second);
   if (!second) std::swap(first, second);
   if (first && first->generation + 1 != second->generation)
     refuse("its journal (" + name + ") is damaged: its two parts do not follow each other");
 
   bool arena_fits = false;
+  bool went_back = false;
   std::optional<journal_cursor> older;
   if (first) {
     older.emplace(cursor_for(*first));
     walk(*older, in_file, arena_fits, older_pages_);
     // What a younger one follows was on the disk before it was begun.
     if (older->last_commit() + 1 != second->first_commit || older->last_commit_chain() != second->seed) {
-      if (!options_.salvage)
-        refuse("its journal (" + name + ") is damaged behind commit " + std::to_string(older->last_commit()) +
-               ": later ones cannot be read. Restore a copy, or open it with salvage to go back to that commit");
-      found_.salvaged = true;
+      if (!options_.salvage) refuse_damaged_behind(older->last_commit());
+      found_.salvaged = went_back = true;
       second = first;
       first.reset();
     }
   }
   journal_cursor current = cursor_for(*second);
-  const bool went_back = found_.salvaged;
   if (went_back) {
     current = std::move(*older);
     older.reset();
@@ -240,11 +241,8 @@ void durable_arena::replay(const control_block& in_file) {
   } else {
     walk(current, in_file, arena_fits, changed_pages_);
   }
-  // Only where the first record that does not count is followed by one which says that it did.
-  if (!went_back && current.is_damaged_here(std::uint64_t{1} << 20)) {
-    if (!options_.salvage)
-      refuse("its journal (" + name + ") is damaged behind commit " + std::to_string(current.last_commit()) +
-             ": later ones cannot be read. Restore a copy, or open it with salvage to go back to that commit");
+  if (writable_ && !went_back && current.is_damaged_here(damage_search_bytes)) {
+    if (!options_.salvage) refuse_damaged_behind(current.last_commit());
     found_.salvaged = true;
   }
   if (!arena_fits) {
@@ -264,6 +262,39 @@ void durable_arena::replay(const control_block& in_file) {
     disk_->unpin(0);
     pinned_ = current.header().generation;
     following_.emplace(std::move(current));
+    follow();
+    // What says that this is no end may have been written since, by a writer beside us. Then it can be followed.
+    while (!went_back && following_->is_damaged_here(damage_search_bytes)) {
+      const std::uint64_t at = control_->durable_commit;
+      follow();
+      if (control_->durable_commit == at) refuse_damaged_behind(at);
+    }
+  }
+}
+
+void durable_arena::refuse_damaged_behind(std::uint64_t commit) const {
+  refuse("its journal (" + journal_path(path()).filename().string() + ") is damaged behind commit " +
+         std::to_string(commit) +
+         ": later ones cannot be read. Restore a copy, or open it with salvage to go back to that commit");
+}
+
+/// A reader goes on to the newest commit there is, through as many generations as there are.
+void durable_arena::follow() {
+  journal::page_set unused;
+  bool fits = true;
+  for (;;) {
+    following_->forget_read_ahead();
+    walk(*following_, *control_, fits, unused);
+    const std::uint64_t next = following_->header().generation + 1;
+    std::optional<fault> reason;
+    const std::optional<journal_header> header = read_journal_header(next % 2, reason);
+    if (!header || header->generation != next || header->first_commit != following_->last_commit() + 1 ||
+        header->seed != following_->last_commit_chain())
+      return;
+    disk_->pin(next);
+    disk_->unpin(pinned_);
+    pinned_ = next;
+    following_.emplace(cursor_for(*header));
   }
 }
 
@@ -278,7 +309,6 @@ void durable_arena::walk(journal_cursor& cursor, const control_block& in_file, b
     look(commit->head.commit, commit->head.checksum);
     ++found_.commits;
     found_.bytes += commit->head.size_bytes;
-    found_.slots += commit->head.range_count;
   }
 }
 
@@ -333,31 +363,20 @@ void durable_arena::begin_use() {
 
 bool durable_arena::refresh() {
   if (writable_) return false;
-  const std::uint64_t before = control_->durable_commit;
+  const control_block before = *control_;
   disk_->protect(true);
-  journal::page_set unused;
-  bool fits = false;
-  if (!following_) {
+  const struct protect_again {
+    storage& disk;
+    ~protect_again() { disk.protect(false); }
+  } whatever_happens{*disk_};
+  if (following_) {
+    follow();
+  } else {
     // There was no journal when this was opened; whoever wrote since has made one, and waits for us with the rest.
     disk_->look_for_journal();
-    if (disk_->journal() != nullptr) replay(*control_);
+    if (disk_->journal() != nullptr) replay(before);
   }
-  while (following_) {
-    following_->forget_read_ahead();
-    walk(*following_, *control_, fits, unused);
-    const std::uint64_t next = following_->header().generation + 1;
-    std::optional<fault> reason;
-    const std::optional<journal_header> header = read_journal_header(next % 2, reason);
-    if (!header || header->generation != next || header->first_commit != following_->last_commit() + 1 ||
-        header->seed != following_->last_commit_chain())
-      break;
-    disk_->pin(next);
-    disk_->unpin(pinned_);
-    pinned_ = next;
-    following_.emplace(cursor_for(*header));
-  }
-  disk_->protect(false);
-  return control_->durable_commit != before;
+  return control_->durable_commit != before.durable_commit;
 }
 
 }  // namespace dm

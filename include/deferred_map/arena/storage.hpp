@@ -1,5 +1,5 @@
 // What a durable map asks of the machine: two files, and a private view of one of them. The seam at which a test can be the
-// disk (tests/simulated_disk).
+// disk.
 //
 // Every call that fails throws dm::error. After a `sync` that failed nothing is known of what was written before it; it is
 // never tried again.
@@ -50,7 +50,8 @@ class storage {
   virtual storage_file& create_journal() = 0;
   /// Gives it its name, and returns when that is on the disk. Requires: what is in it is on the disk.
   virtual void publish_journal() = 0;
-  /// Takes the journal away. Whether that reaches the disk is not waited for.
+  /// Takes the journal away. Whether that reaches the disk is not waited for, nor does it matter whether it can be done: beside
+  /// an arena that was closed the journal has nothing new.
   virtual void remove_journal() = 0;
 
   /// The arena's bytes, up to its largest size, in memory of our own: stores reach nobody. Bytes that were not stored to
@@ -68,8 +69,6 @@ class storage {
   /// A reader's own. Waits for whoever keeps readers out.
   virtual void pin(std::uint64_t generation) = 0;
   virtual void unpin(std::uint64_t generation) noexcept = 0;
-  /// Whether the name of the arena still leads to the file that is open, and that of the journal to the journal.
-  virtual bool names_lead_here() const = 0;
   /// For a reader that had none: looks again for a journal.
   virtual void look_for_journal() = 0;
   /// For a reader: makes the view writable to itself for a while, or unwritable.

@@ -115,7 +115,6 @@ journal_header_result check_journal_header(std::span<const std::byte> bytes, std
 /// One commit as it stands in the journal. References: until the cursor moves on.
 struct journal_commit {
   journal_record head;
-  std::uint64_t offset = 0;           ///< of the record in the journal
   std::span<const std::byte> ranges;  ///< behind the head
 
   /// Calls `visit(const journal_range&, std::span<const std::byte>)` for each. Stops and returns false where they do not
@@ -157,8 +156,6 @@ class journal_cursor {
   /// The last commit that was walked over, or the one before the first, and its record's checksum.
   std::uint64_t last_commit() const noexcept { return last_commit_; }
   std::uint64_t last_commit_chain() const noexcept { return last_commit_chain_; }
-  /// The highest commit of which a record said that it had reached the disk.
-  std::uint64_t durable_commit() const noexcept { return durable_commit_; }
   const journal_header& header() const noexcept { return header_; }
   /// Places where the chain went: (offset, end) in the order of the walk.
   struct extent {
@@ -181,7 +178,6 @@ class journal_cursor {
   std::uint64_t chain_;
   std::uint64_t last_commit_;
   std::uint64_t last_commit_chain_;
-  std::uint64_t durable_commit_ = 0;
   std::vector<extent> walked_;
   std::vector<std::byte> buffer_;
   std::uint64_t buffer_offset_ = 0;

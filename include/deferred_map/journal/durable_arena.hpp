@@ -14,7 +14,9 @@
 //     all that is there over whatever mixture of pages the arena holds gives exactly it.
 //  4. The control block in the arena names the commit it was written at, which is one of the journal's or the one before
 //     its first: an arena and a journal of different times are told apart.
-//  5. After a sync that failed nothing is written any more, by anybody who has this open.
+//  5. Readers that have pinned a generation, or none yet (0), find its records and the arena as they were: pages are written
+//     and generations retired only while readers are kept out.
+//  6. After a sync that failed nothing is written any more, by anybody who has this open.
 //
 // Threads: one at a time.
 #pragma once
@@ -46,7 +48,6 @@ struct replay_report {
   bool salvaged = false;      ///< something was missing, and `salvage` was given
   std::uint64_t commits = 0;  ///< replayed
   std::uint64_t bytes = 0;    ///< of their records
-  std::uint64_t slots = 0;    ///< slots and other ranges they changed
 };
 
 class durable_arena {
@@ -119,7 +120,8 @@ class durable_arena {
   bool refresh();
 
   std::uint64_t last_commit() const noexcept { return control_->durable_commit; }
-  bool has_changes() noexcept;
+  /// Whether the view differs from the last commit. Cost: what was marked.
+  bool has_changes();
 
   /// Requires: nothing is uncommitted, and no slot reserved. Brings everything into the arena, marks it as closed and
   /// removes the journal; where a reader still needs it, leaves both as they are, which is as durable. Afterwards nothing
@@ -145,10 +147,12 @@ class durable_arena {
   std::uint64_t generation_bytes_max() const noexcept;
   void checkpoint_a_little() noexcept;
   bool write_older_pages(std::uint64_t until);
-  void retire_older();
+  bool retire_older();
   void begin_generation();
   void write_pages(const std::vector<std::uint64_t>& pages, std::uint64_t first, std::uint64_t count);
   [[noreturn]] void refuse(const std::string& why) const;
+  [[noreturn]] void refuse_damaged_behind(std::uint64_t commit) const;
+  void follow();
   journal_cursor cursor_for(const journal_header& header);
 
   std::unique_ptr<storage> disk_;
