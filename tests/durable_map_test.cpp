@@ -1,4 +1,6 @@
 // durable_map as its users see it: transactions.
+#include <unistd.h>
+
 #include <set>
 #include <vector>
 
@@ -267,6 +269,66 @@ TEST_CASE("every way to a reference announces the change") {
           more.insert(k, 1);
           for (auto [key, value, extra] : dm::join(m, more)) value.balance = 12 + extra;
         }) == 13);
+}
+
+TEST_CASE("each of many lives goes on behind the commits of those before, however they ended") {
+  temporary_directory directory;
+  const auto path = directory / "m";
+  map::create(path, {.max_slots = 1000}).close();
+  for (std::uint64_t life = 0; life < 6; ++life) {
+    in_killed_child([&] {
+      static map m = map::open(path, {.verify = true, .journal_bytes = 2000});
+      if (m.size() != life * 5 || m.last_commit() != life * 5) ::_exit(2);
+      for (int i = 0; i < 5; ++i) {
+        m.insert(with_balance(i));
+        m.commit();
+      }
+      m.insert(with_balance(-1));
+    });
+  }
+  const map m = map::open(path, {.verify = true});
+  CHECK(m.size() == 30);
+  for (const auto [key, value] : m) CHECK(value.balance >= 0);
+}
+
+TEST_CASE("what followed a commit that was lost does not follow the one in its place") {
+  temporary_directory directory;
+  const auto path = directory / "m";
+  dm::key k;
+  {
+    map m = map::create(path, {.max_slots = 1000});
+    k = m.insert(with_balance(1));
+    m.commit();
+  }
+  const auto lives = [&](auto commits) {
+    in_killed_child([&] {
+      static map m = map::open(path);
+      commits(m);
+    });
+  };
+  lives([](map&) {});  // so that the first commits of the next two lives tell of the same
+  lives([&](map& m) {
+    for (int balance = 2; balance <= 3; ++balance) {
+      m.at(k).balance = balance;
+      m.commit(dm::sync::later);
+    }
+  });
+  // The disk kept the second of two records that were not waited for, and lost the first.
+  std::string journal = read_file(journal_of(path));
+  const std::size_t first = journal.find("dmRc");
+  const std::size_t second = journal.find("dmRc", first + 1);
+  REQUIRE(second != std::string::npos);
+  journal.replace(first - 8, 8, 8, '\0');
+  write_file(journal_of(path), journal);
+  lives([&](map& m) {
+    if (std::as_const(m).at(k).balance != 1) ::_exit(2);
+    m.at(k).balance = 50;
+    m.commit();
+  });
+  REQUIRE(read_file(journal_of(path)).find("dmRc", first + 1) == second);  // as long as the one that was lost
+  const map m = map::open_read_only(path);
+  CHECK(m.last_commit() == 2);
+  CHECK(m.at(k).balance == 50);
 }
 
 TEST_CASE("commits that wait for nothing are safe from a kill, in order") {

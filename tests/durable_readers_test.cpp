@@ -1,9 +1,14 @@
 // Durable maps that are open read-only beside a writer.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <csignal>
 #include <vector>
 
 #include "accounts.hpp"
 #include "catch.hpp"
+#include "deferred_map/format/journal.hpp"
 #include "effort.hpp"
 #include "files.hpp"
 #include "temporary_directory.hpp"
@@ -118,6 +123,44 @@ TEST_CASE("readers that come at any moment find a whole commit, while commits an
   CHECK(mixed == 0);
   CHECK(backwards == 0);
   CHECK(last > 0);
+}
+
+TEST_CASE("while a reader is looking for its place, no generation of the journal is retired") {
+  temporary_directory directory;
+  const auto path = directory / "m";
+  map m = map::create(path, {.max_slots = 10'000, .journal_bytes = 5000});
+  for (int i = 0; i < 100; ++i) m.insert(with_balance(0));
+  m.commit();
+  const auto generation_at = [&](std::size_t place) {
+    return read_at<dm::journal_header>(journal_of(path), place).generation;
+  };
+  int with_two = 0;
+  for (int round = 0; round < 100; ++round) {
+    const auto commit = [&] {
+      ++m.begin()->value.balance;
+      m.commit(dm::sync::later);
+      m.commit();
+    };
+    for (int i = 0; i < round % 17; ++i) commit();
+    // The lock a reader takes first (posix_storage.hpp).
+    const int reader = ::open(path.c_str(), O_RDONLY);
+    struct flock lock {};
+    lock.l_type = F_RDLCK;
+    lock.l_start = off_t{1} << 61;
+    lock.l_len = 1;
+    REQUIRE(::fcntl(reader, F_OFD_SETLK, &lock) == 0);
+    const std::uint64_t even = generation_at(0), odd = generation_at(4096);
+    for (int i = 0; i < 60; ++i) commit();
+    if (even != 0 && odd != 0) {
+      ++with_two;
+      CHECK(generation_at(0) == even);
+      CHECK(generation_at(4096) == odd);
+    }
+    ::close(reader);
+    for (int i = 0; i < 60; ++i) commit();
+    CHECK(std::max(generation_at(0), generation_at(4096)) > std::max(even, odd));
+  }
+  CHECK(with_two > 20);
 }
 
 TEST_CASE("a reader that had no journal does not follow one of another time") {

@@ -317,7 +317,7 @@ void durable_arena::checkpoint_a_little() noexcept {
         const std::uint64_t share = used >= limit / 2 ? all : (all * used * 2 + limit - 1) / limit;
         if (!write_older_pages(share)) return;
       }
-      if (older_written_ == all && used >= limit / 4 * 3 && !retire_older()) return;
+      if (used >= limit / 4 * 3 && !retire_older()) return;  // all were written by half of it
     }
     if (!journal_->has_older() && used >= limit && journal_->is_synced()) begin_generation();
   } catch (const error& e) {
