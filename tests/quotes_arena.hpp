@@ -14,7 +14,6 @@
 #include "deferred_map/inspect.hpp"
 #include "deferred_map/mapped_map.hpp"
 #include "deferred_map/sharing/atomics.hpp"
-#include "deferred_map/sharing/layout.hpp"
 #include "deferred_map/sharing/place.hpp"
 #include "deferred_map/sharing/shared_arena.hpp"
 #include "files.hpp"
@@ -38,7 +37,7 @@ struct quote {
 template <class T>
 dm::stored_type shared_type_of() {
   dm::stored_type type;
-  type.slot = dm::sharing::shared_slot_layout(sizeof(T), alignof(T));
+  type.slot = dm::slot_layout_of(dm::arena_kind::shared, sizeof(T), alignof(T));
   type.description = dm::schema_of<T>();
   type.schema_version = type.description.version;
   return type;

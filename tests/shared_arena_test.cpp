@@ -54,7 +54,7 @@ TEST_CASE("a shared arena's file is laid out as the format says") {
 TEST_CASE("values are aligned in slots, and copied as whole words, whatever their size and alignment") {
   for (std::uint32_t align = 1; align <= 4096; align *= 2)
     for (std::uint32_t size : {1u, 7u, 8u, 9u, 24u, 4095u, 4096u, 100'000u}) {
-      const dm::slot_layout slot = dm::sharing::shared_slot_layout(size, align);
+      const dm::slot_layout slot = dm::slot_layout_of(dm::arena_kind::shared, size, align);
       CHECK(slot.value_offset % align == 0);
       CHECK(slot.value_offset >= 8);
       CHECK(slot.value_offset % 8 == 0);

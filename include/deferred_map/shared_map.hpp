@@ -22,7 +22,6 @@
 #include "deferred_map/maps/recovery_report.hpp"
 #include "deferred_map/schema.hpp"
 #include "deferred_map/sharing/attachment.hpp"
-#include "deferred_map/sharing/layout.hpp"
 #include "deferred_map/sharing/place.hpp"
 
 namespace dm {
@@ -35,7 +34,7 @@ stored_type shared_type_of() {
   static_assert(sizeof(T) <= 1u << 30, "an arena's values have at most 2^30 bytes");
   static_assert(alignof(T) <= 4096, "an arena's values are aligned to a page of 4096 bytes at most");
   stored_type type;
-  type.slot = sharing::shared_slot_layout(sizeof(T), alignof(T));
+  type.slot = slot_layout_of(arena_kind::shared, sizeof(T), alignof(T));
   type.description = schema_of<T>();
   type.schema_version = type.description.version;
   return type;
@@ -126,7 +125,7 @@ enum class try_result : std::uint8_t {
 template <class T, class Key = key>
 class shared_map {
   static_assert((require_storable<T>(), true), "shared_map<T>: T cannot be stored in a file, for the reason given");
-  static constexpr slot_layout layout = sharing::shared_slot_layout(sizeof(T), alignof(T));
+  static constexpr slot_layout layout = slot_layout_of(arena_kind::shared, sizeof(T), alignof(T));
   using operations = sharing::slot_operations<sharing::processor_atomics, layout.stride_bytes, layout.value_offset>;
 
  public:

@@ -37,19 +37,6 @@ stored_type type_of(const std::filesystem::path& path, const arena_plan& plan) {
 
 }  // namespace
 
-slot_layout slot_layout_of(arena_kind kind, std::uint32_t value_size_bytes, std::uint32_t value_align_bytes) noexcept {
-  const bool shared = kind == arena_kind::shared;
-  const std::uint64_t align = std::max<std::uint32_t>(shared ? 8 : 4, value_align_bytes);
-  const std::uint64_t size = shared ? shared_layout::value_words(value_size_bytes) * 8 : value_size_bytes;
-  slot_layout slot;
-  slot.version_offset = 0;
-  slot.value_offset = static_cast<std::uint32_t>(align);
-  slot.stride_bytes = static_cast<std::uint32_t>(align + (size + align - 1) / align * align);
-  slot.value_size_bytes = value_size_bytes;
-  slot.value_align_bytes = value_align_bytes;
-  return slot;
-}
-
 struct arena_builder::state {
   std::filesystem::path path;
   posix::file file;

@@ -17,6 +17,14 @@
 #include "lock_bytes.hpp"
 
 namespace dm::sharing {
+
+// What the format says, held against what the algorithms go by.
+static_assert(attachments_max == shared_layout::attachments, "the file's table has an entry for each");
+static_assert(leases_per_attachment == shared_layout::leases_per_attachment);
+static_assert(word::cached_flag == shared_layout::cached_flag);
+static_assert(word::owner_of(word::make(0, ~0u)) == shared_layout::owner_mask);
+static_assert(sizeof(lease_head) == shared_layout::lease_head_bytes);
+
 namespace {
 
 namespace bip = boost::interprocess;

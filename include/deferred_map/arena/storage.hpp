@@ -14,8 +14,8 @@
 
 namespace dm {
 
-/// A file that is read and written by calls, never through a mapping: a store through a shared mapping makes the kernel
-/// write back far more than was stored (docs/DURABILITY.md).
+/// A file that is read and written by calls, never through a mapping: what has reached it, and when it may reach the
+/// disk, is then ours to say.
 class storage_file {
  public:
   virtual ~storage_file() = default;

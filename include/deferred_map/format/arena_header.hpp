@@ -109,6 +109,27 @@ struct slot_layout {
   std::uint32_t value_align_bytes = 0;
 };
 
+/// How a value lies in a slot of an arena of this kind: behind the version, or in shared arenas behind a word of 8 bytes and
+/// in whole such words; aligned as it asks for. Requires: the size is at most 2^30, the alignment a power of two of at
+/// most 4096.
+constexpr slot_layout slot_layout_of(arena_kind kind, std::uint32_t value_size_bytes,
+                                     std::uint32_t value_align_bytes) noexcept {
+  const std::uint32_t unit = kind == arena_kind::shared ? 8 : 4;
+  const std::uint32_t align = value_align_bytes > unit ? value_align_bytes : unit;
+  slot_layout slot;
+  slot.version_offset = 0;
+  slot.value_offset = align;
+  slot.stride_bytes = align + (value_size_bytes + align - 1) / align * align;
+  slot.value_size_bytes = value_size_bytes;
+  slot.value_align_bytes = value_align_bytes;
+  return slot;
+}
+static_assert(slot_layout_of(arena_kind::mapped, 1, 1).stride_bytes == 8);
+static_assert(slot_layout_of(arena_kind::mapped, 8, 8).stride_bytes == 16);
+static_assert(slot_layout_of(arena_kind::shared, 1, 1).stride_bytes == 16);
+static_assert(slot_layout_of(arena_kind::shared, 12, 4).stride_bytes == 24);
+static_assert(slot_layout_of(arena_kind::shared, 64, 64).stride_bytes == 128);
+
 /// A header with everything but uuid and time: offsets computed, checksums set by `seal`.
 /// Requires: slots_max in [1, 2^32 - 1].
 arena_header make_header(arena_kind kind, const slot_layout& slot, std::uint64_t slots_max, std::string_view type_name,

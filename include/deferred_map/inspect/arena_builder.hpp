@@ -19,10 +19,6 @@
 
 namespace dm::inspect {
 
-/// How a value lies in a slot of an arena of this kind, as the maps lay it out. Requires: the size is at most 2^30, the
-/// alignment a power of two of at most 4096.
-slot_layout slot_layout_of(arena_kind kind, std::uint32_t value_size_bytes, std::uint32_t value_align_bytes) noexcept;
-
 /// What the new arena is to be.
 struct arena_plan {
   arena_kind kind = arena_kind::mapped;  ///< mapped or shared

@@ -59,7 +59,7 @@ class shared_arena {
   static constexpr std::uint32_t no_attachment = attachments_max;
 
   /// Makes a new arena that appears under its name only when it is complete, and attaches to it. An existing file is
-  /// never replaced. `type.slot` is what shared_slot_layout (layout.hpp) gives.
+  /// never replaced. `type.slot` is what slot_layout_of gives.
   /// Errors: errc::exists, not_found (the directory), full, read_only, bad_options, the system's.
   static std::unique_ptr<shared_arena> create(const std::filesystem::path& path, const stored_type& type,
                                               const arena_options& how);
