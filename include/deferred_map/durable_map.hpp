@@ -129,6 +129,12 @@ class durable_map : private detail::durable_holder,
     return durable_map(durable_arena::open(path, detail::stored_type_of<T>(), how, arena_access::read_only), how);
   }
 
+  /// In an arena that is open already: on a storage of one's own (arena/storage.hpp), as tests of lost power need.
+  /// Requires: it was opened for this T.
+  static durable_map attach(std::unique_ptr<durable_arena> opened, const options& how = {}) {
+    return durable_map(std::move(opened), how);
+  }
+
   /// The same, without exceptions for what concerns the file: on failure the code says why, and the map is not open.
   static durable_map create(const std::filesystem::path& path, std::error_code& code) {
     return without_throwing(code, [&] { return create(path); });

@@ -65,7 +65,8 @@ journal_cursor::journal_cursor(reader read, const journal_header& header)
       chain_(header.seed),
       last_commit_(header.first_commit - 1),
       last_commit_chain_(header.seed),
-      walked_{{header.start_offset, header.start_offset}} {}
+      walked_{{header.start_offset, header.start_offset}},
+      in_doubt_{header.first_commit, 0, header.start_offset} {}
 
 // What lies at an offset may change while a journal is being written, so what was read ahead is kept for one walk only.
 std::span<const std::byte> journal_cursor::bytes_at(std::uint64_t offset, std::uint64_t size) {
@@ -98,6 +99,8 @@ const journal_record* journal_cursor::record_at(std::uint64_t offset, journal_re
 }
 
 const journal_commit* journal_cursor::next() {
+  const place before{last_commit_ + 1, walked_.size() - 1,
+                     position_};  // a jump too is vouched for by a later commit only
   for (std::size_t jumps = 0; jumps < 1u << 20; ++jumps) {
     journal_record head;
     if (record_at(position_, head) == nullptr || head.previous != chain_) break;
@@ -118,6 +121,7 @@ const journal_commit* journal_cursor::next() {
     commit_.head = head;
     commit_.ranges = body;
     if (!commit_.for_each_range([](const journal_range&, std::span<const std::byte>) {})) break;
+    note_vouched(head, before);
     position_ += head.size_bytes;
     walked_.back().end = position_;
     chain_ = last_commit_chain_ = head.checksum;
@@ -128,17 +132,28 @@ const journal_commit* journal_cursor::next() {
   return nullptr;
 }
 
+/// Two places are enough: however many commits went unsynced, the second is at most as many behind as one sync took along.
+void journal_cursor::note_vouched(const journal_record& head, const place& before) noexcept {
+  if (later_ && later_->commit <= head.durable_commit + 1) {
+    in_doubt_ = *later_;
+    later_.reset();
+  }
+  if (!later_) later_ = before;
+}
+
 bool journal_cursor::is_damaged_here(std::uint64_t limit_bytes) {
-  constexpr std::uint64_t step = std::uint64_t{1} << 20;
+  constexpr std::uint64_t step = std::uint64_t{64} << 10;
   std::vector<std::byte> window(step + sizeof(journal_record));
   journal_cursor looking(read_, header_);
   for (std::uint64_t at = position_; at < position_ + limit_bytes; at += step) {
     const std::size_t got = read_(at, window);
     for (std::size_t i = 0; i + sizeof(journal_record) <= got && i < step; i += 8) {
+      std::uint32_t magic = 0;
+      std::memcpy(&magic, window.data() + i + offsetof(journal_record, magic), sizeof magic);
+      if (magic != journal_record::right_magic) continue;
       journal_record head;
       std::memcpy(&head, window.data() + i, sizeof head);
-      if (head.magic != journal_record::right_magic || head.commit <= last_commit_ ||
-          head.durable_commit <= last_commit_ || head.durable_commit >= head.commit)
+      if (head.commit <= last_commit_ || head.durable_commit <= last_commit_ || head.durable_commit >= head.commit)
         continue;
       if (looking.record_at(at + i, head) != nullptr) return true;
     }

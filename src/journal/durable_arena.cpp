@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::uint64_t generation_bytes_least = std::uint64_t{8} << 20;
 constexpr std::uint64_t generation_bytes_most = std::uint64_t{128} << 20;
+constexpr std::uint64_t extent_bytes_least = arena_page_bytes;
+constexpr std::uint64_t extent_bytes_most = std::uint64_t{1} << 20;
 // Pages that are written to the arena by one call, where they are neighbours.
 constexpr std::uint64_t pages_per_write = 64;
 
@@ -233,6 +235,12 @@ std::uint64_t durable_arena::generation_bytes_max() const noexcept {
   if (options_.journal_bytes != 0) return options_.journal_bytes;
   return std::clamp(std::uint64_t{control_->slot_count} * header_.slot_stride_bytes, generation_bytes_least,
                     generation_bytes_most);
+}
+
+/// A few extents in each generation, where it is to be small.
+std::uint64_t durable_arena::extent_bytes() const noexcept {
+  return std::clamp(generation_bytes_max() / 8 / arena_page_bytes * arena_page_bytes, extent_bytes_least,
+                    extent_bytes_most);
 }
 
 void durable_arena::write_pages(const std::vector<std::uint64_t>& pages, std::uint64_t first, std::uint64_t count) {

@@ -255,7 +255,8 @@ void durable_arena::replay(const control_block& in_file) {
     found_.salvaged = true;
   }
   if (writable_) {
-    journal_ = journal::journal_writer::resume(*disk_->journal(), older ? &*older : nullptr, current, new_nonce());
+    journal_ = journal::journal_writer::resume(*disk_->journal(), older ? &*older : nullptr, current, new_nonce(),
+                                               extent_bytes());
   } else {
     // First the one, then the other: there is no moment in which nothing holds the writer back.
     disk_->pin(current.header().generation);
@@ -342,13 +343,14 @@ void durable_arena::begin_use() {
   capacity_on_disk_ = std::max<std::uint64_t>(capacity_on_disk_, control_->capacity);
   if (journal_) {
     // It may be in the page cache only, where a process left it that was killed. What is built on it must not outlive it.
+    // (What of it nobody vouches for was written again: see journal_writer.)
     journal_->sync();
   } else {
     if (disk_->journal() != nullptr) disk_->remove_journal();  // salvaged, and nothing in it could be read
     journal_ = journal::journal_writer::make(
         disk_->create_journal(),
         {header_.uuid, control_->durable_generation + 1, control_->durable_commit, control_->durable_chain},
-        new_nonce());
+        new_nonce(), extent_bytes());
     disk_->publish_journal();
   }
   // Only now: an arena that does not say that it was closed must have a journal. Its counts are not touched.

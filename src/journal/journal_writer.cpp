@@ -8,7 +8,6 @@
 namespace dm::journal {
 namespace {
 
-constexpr std::uint64_t extent_bytes_min = std::uint64_t{1} << 20;
 constexpr std::uint64_t extent_bytes_max = std::uint64_t{8} << 20;
 constexpr std::uint64_t page = 4096;
 
@@ -24,11 +23,22 @@ void write_zeros(storage_file& file, std::uint64_t offset, std::uint64_t end) {
   }
 }
 
+void write_again(storage_file& file, std::uint64_t offset, std::uint64_t end) {
+  std::vector<std::byte> piece(std::min<std::uint64_t>(std::size_t{256} << 10, end - offset));
+  while (offset < end) {
+    const std::size_t got =
+        file.read(offset, std::span(piece).first(std::min<std::uint64_t>(piece.size(), end - offset)));
+    if (got == 0) break;
+    file.write(offset, std::span(piece).first(got));
+    offset += got;
+  }
+}
+
 }  // namespace
 
-journal_writer journal_writer::make(storage_file& file, const beginning& with, std::uint64_t nonce) {
-  journal_writer made(file);
-  made.nonce_ = nonce;
+journal_writer journal_writer::make(storage_file& file, const beginning& with, std::uint64_t nonce,
+                                    std::uint64_t extent_bytes) {
+  journal_writer made(file, nonce, extent_bytes);
   made.header_.arena_uuid = with.arena_uuid;
   made.header_.generation = with.generation;
   made.header_.first_commit = with.last_commit + 1;
@@ -37,7 +47,7 @@ journal_writer journal_writer::make(storage_file& file, const beginning& with, s
   made.chain_ = made.last_commit_chain_ = with.last_commit_chain;
   made.last_commit_ = made.durable_commit_ = with.last_commit;
   made.position_ = journal_head_bytes;
-  made.extent_end_ = journal_head_bytes + extent_bytes_min;
+  made.extent_end_ = journal_head_bytes + extent_bytes;
   made.now_.push_back({made.position_, made.extent_end_});
   write_zeros(file, 0, made.extent_end_);
   made.write_header();
@@ -46,9 +56,8 @@ journal_writer journal_writer::make(storage_file& file, const beginning& with, s
 }
 
 journal_writer journal_writer::resume(storage_file& file, const journal_cursor* older, const journal_cursor& current,
-                                      std::uint64_t nonce) {
-  journal_writer resumed(file);
-  resumed.nonce_ = nonce;
+                                      std::uint64_t nonce, std::uint64_t extent_bytes) {
+  journal_writer resumed(file, nonce, extent_bytes);
   resumed.header_ = current.header();
   resumed.position_ = current.position();
   resumed.chain_ = current.chain();
@@ -78,7 +87,7 @@ journal_writer journal_writer::resume(storage_file& file, const journal_cursor* 
   if (file_end > free_from) resumed.free_.push_back({free_from, file_end});
   std::erase_if(resumed.free_, [&](const extent& part) {
     return part.offset == page_ceil(resumed.position_) || part.offset / page == resumed.position_ / page ||
-           part.end - part.offset < extent_bytes_min / 4;
+           part.end - part.offset < extent_bytes / 4;
   });
   // A file that lost its growth, or a record right at its end: no room for a jump, which must always be there.
   if (resumed.extent_end_ < resumed.position_ + journal_jump_bytes) {
@@ -86,6 +95,14 @@ journal_writer journal_writer::resume(storage_file& file, const journal_cursor* 
     write_zeros(file, resumed.position_, resumed.extent_end_);
   }
   resumed.now_.back().end = resumed.extent_end_;
+
+  // Invariant 4. A cleared header counts too: on its clearing depends whether space is free. What the generation before
+  // holds was on the disk before this one was begun, and what was brought into the arena of either is brought there again.
+  for (const std::uint64_t place : {0, 1})
+    write_again(file, journal_header_offset(place), journal_header_offset(place) + sizeof(journal_header));
+  const journal_cursor::place& from = current.in_doubt();
+  for (std::size_t i = from.extent; i < current.walked().size(); ++i)
+    write_again(file, i == from.extent ? from.offset : current.walked()[i].offset, current.walked()[i].end);
   return resumed;
 }
 
@@ -104,7 +121,7 @@ journal_writer::extent journal_writer::take_extent(std::uint64_t bytes) {
     return taken;
   }
   const std::uint64_t begin = page_ceil(file_->size_bytes());
-  const std::uint64_t wanted = std::clamp(begin / 4 / page * page, extent_bytes_min, extent_bytes_max);
+  const std::uint64_t wanted = std::clamp(begin / 4 / page * page, extent_bytes_, extent_bytes_max);
   const extent made{begin, begin + std::max(wanted, page_ceil(bytes))};
   // One that a single record fills is not written twice. The last byte gives it its size.
   write_zeros(*file_, bytes > wanted ? made.end - page : made.offset, made.end);
@@ -166,7 +183,7 @@ void journal_writer::sync() {
 }
 
 void journal_writer::begin_generation() {
-  const extent first = take_extent(extent_bytes_min / 4);
+  const extent first = take_extent(extent_bytes_ / 4);
   const journal_header before = header_;
   ++header_.generation;
   header_.first_commit = last_commit_ + 1;

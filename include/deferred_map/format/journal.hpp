@@ -163,6 +163,14 @@ class journal_cursor {
     std::uint64_t end;
   };
   const std::vector<extent>& walked() const noexcept { return walked_; }
+  /// From here on nobody vouches for what was walked over: no later record says that it was on the disk. (At the first such
+  /// commit, or some before it.)
+  struct place {
+    std::uint64_t commit;
+    std::size_t extent;  // in walked()
+    std::uint64_t offset;
+  };
+  const place& in_doubt() const noexcept { return in_doubt_; }
 
   /// Behind the end of the chain: whether a whole record follows in the same stretch, of a commit that a later one vouches
   /// for. Then the journal did not end here, it was damaged here. Cost: reads up to `limit_bytes`.
@@ -171,6 +179,7 @@ class journal_cursor {
  private:
   std::span<const std::byte> bytes_at(std::uint64_t offset, std::uint64_t size);
   const journal_record* record_at(std::uint64_t offset, journal_record& head);
+  void note_vouched(const journal_record& head, const place& before) noexcept;
 
   reader read_;
   journal_header header_;
@@ -179,6 +188,8 @@ class journal_cursor {
   std::uint64_t last_commit_;
   std::uint64_t last_commit_chain_;
   std::vector<extent> walked_;
+  place in_doubt_;
+  std::optional<place> later_;  // becomes in_doubt_ once all before it is vouched for
   std::vector<std::byte> buffer_;
   std::uint64_t buffer_offset_ = 0;
   std::size_t buffer_size_ = 0;

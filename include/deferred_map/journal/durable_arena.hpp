@@ -145,6 +145,7 @@ class durable_arena {
   void poison(const std::string& why) noexcept;
 
   std::uint64_t generation_bytes_max() const noexcept;
+  std::uint64_t extent_bytes() const noexcept;
   void checkpoint_a_little() noexcept;
   bool write_older_pages(std::uint64_t until);
   bool retire_older();

@@ -4,9 +4,12 @@
 //  1. `position + a jump` never lies behind the end of the extent written to: there is always room to say where it goes on.
 //  2. An extent that a retired generation used is written to again only after the disk has the clearing of its header.
 //  3. A generation is begun only when all of the one before is on the disk, and the one before that is retired.
+//  4. What an earlier process left without anybody vouching for it is written again before it is synced: where that
+//     process's sync failed, the kernel may hold it as clean though the disk never had it, and syncing it would say nothing.
 //
-// Space comes from extents: stretches of the file, a mebibyte or more, filled with zeros when they are made, so that
-// syncing a record later has to write that record alone and not the file system's notes about a longer file.
+// Space comes from extents: stretches of the file, a mebibyte or more (less where the journal is to be small), filled with
+// zeros when they are made, so that syncing a record later has to write that record alone and not the file system's notes
+// about a longer file.
 #pragma once
 
 #include <array>
@@ -29,10 +32,11 @@ class journal_writer {
     std::uint64_t last_commit_chain = 0;
   };
   /// Writes and syncs a journal of no commits. Errors: errc::full; the system's.
-  static journal_writer make(storage_file& file, const beginning& with, std::uint64_t nonce);
-  /// Goes on behind what was replayed: `older` (or null) and `current`.
+  static journal_writer make(storage_file& file, const beginning& with, std::uint64_t nonce,
+                             std::uint64_t extent_bytes);
+  /// Goes on behind what was replayed: `older` (or null) and `current`. To be synced before anything is built on it.
   static journal_writer resume(storage_file& file, const journal_cursor* older, const journal_cursor& current,
-                               std::uint64_t nonce);
+                               std::uint64_t nonce, std::uint64_t extent_bytes);
 
   /// Writes a commit: `record` begins with room for a journal_record, of which `range_count` is set; the rest is filled in.
   /// Errors: errc::full, and then it is as if this had not been called, though the file may be longer; the system's.
@@ -60,13 +64,15 @@ class journal_writer {
     std::uint64_t offset;
     std::uint64_t end;
   };
-  explicit journal_writer(storage_file& file) noexcept : file_(&file) {}
+  journal_writer(storage_file& file, std::uint64_t nonce, std::uint64_t extent_bytes) noexcept
+      : file_(&file), nonce_(nonce), extent_bytes_(extent_bytes) {}
   extent take_extent(std::uint64_t bytes);
   void write_header();
 
   storage_file* file_;
+  std::uint64_t nonce_;
+  std::uint64_t extent_bytes_;  // the least of a new one
   journal_header header_;
-  std::uint64_t nonce_ = 0;
   std::uint64_t position_ = 0;
   std::uint64_t extent_end_ = 0;
   std::uint64_t chain_ = 0;
