@@ -15,6 +15,7 @@
 #include "deferred_map/inspect/arena_file.hpp"
 #include "deferred_map/inspect/byte_source.hpp"
 #include "deferred_map/inspect/check.hpp"
+#include "deferred_map/inspect/diff.hpp"
 #include "deferred_map/inspect/finding.hpp"
 #include "deferred_map/inspect/leaves.hpp"
 #include "deferred_map/inspect/owners.hpp"

@@ -34,6 +34,7 @@ verb make_schema(CLI::App& program);
 verb make_stats(CLI::App& program);
 verb make_map(CLI::App& program);
 verb make_owners(CLI::App& program);
+verb make_diff(CLI::App& program);
 verb make_watch(CLI::App& program);
 verb make_list(CLI::App& program);
 verb make_gc(CLI::App& program);
