@@ -7,7 +7,8 @@
 //   dm::inspect::slot_scan scan(arena, {}, dm::inspect::slot_parts::versions_and_values);
 //   while (const auto* slot = scan.next()) std::cout << dm::to_text(*arena.schema(), slot->value) << '\n';
 //
-// Nothing here writes, maps, locks, recovers or repairs, and nothing in a file is believed before it was checked.
+// Nothing here maps or recovers, and nothing in a file is believed before it was checked. Only what is for writing writes,
+// and that to new files: arena_builder.hpp and repair.hpp.
 #pragma once
 
 #include "deferred_map/format/value_text.hpp"
@@ -20,6 +21,7 @@
 #include "deferred_map/inspect/leaves.hpp"
 #include "deferred_map/inspect/owners.hpp"
 #include "deferred_map/inspect/picture.hpp"
+#include "deferred_map/inspect/repair.hpp"
 #include "deferred_map/inspect/schema_cpp.hpp"
 #include "deferred_map/inspect/schema_numpy.hpp"
 #include "deferred_map/inspect/slots.hpp"

@@ -8,12 +8,15 @@
 #include <cstdio>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "deferred_map/container/vacancy_index.hpp"
 #include "deferred_map/format/index_layout.hpp"
+#include "deferred_map/format/shared_layout.hpp"
 #include "deferred_map/inspect/slots.hpp"
 #include "index_words.hpp"
+#include "repair_parts.hpp"
 
 namespace dm::inspect {
 namespace {
@@ -37,17 +40,20 @@ class slot_check {
         levels_(arena.layout().slots_max),
         between_(arena.mends_when_opened() ? severity::note : severity::error),
         is_shared_(arena.layout().kind == static_cast<std::uint32_t>(arena_kind::shared)),
-        // A shared map's index is kept by other rules. Where the file ends before its slots, its index is not
-        // whole, and saying so once is enough.
-        has_index_(!is_shared_ && arena.size_bytes() >= arena.layout().slots_offset) {}
+        // Where the file ends before its slots, its index is not whole, and saying so once is enough.
+        has_index_(arena.size_bytes() >= arena.layout().slots_offset) {}
 
-  void run() {
-    if (has_index_) read_buffer();
+  void run(const check_options& options) {
+    progress_ = &options.progress;
+    if (is_shared_)
+      attachments();
+    else if (has_index_)
+      read_buffer();
     slots();
     counts();
     leftover_slots();
     // Not for slots that the file does not have, by its end or by its holes: those alone can be four billion.
-    if (has_index_ && !has_holes_ && arena_.slot_count() == control_.slot_count) summaries();
+    if (has_index_ && !is_shared_ && !has_holes_ && arena_.slot_count() == control_.slot_count) summaries();
     for (const byte_range& range : unreadable_)
       found_.add("unreadable", severity::error, range.offset, std::nullopt,
                  [&] { return std::to_string(range.size_bytes) + " bytes cannot be read from the medium"; });
@@ -117,8 +123,12 @@ class slot_check {
           data > arena_.offset_of_slot(first)
               ? std::min<std::uint64_t>((data - layout.slots_offset) / layout.slot_stride_bytes, count)
               : first;
+      if (*progress_) (*progress_)(first, count);
       if (made > first + 1) {
-        slots_never_made(first, made);
+        if (is_shared_)
+          fresh_slots(first, made, taken);
+        else
+          slots_never_made(first, made);
         first = made;
         continue;
       }
@@ -155,6 +165,55 @@ class slot_check {
         count);
   }
 
+  /// Of a shared map, slots that nobody has had yet are all zeros, and there.
+  void fresh_slots(std::uint64_t first, std::uint64_t end, index_words& taken) {
+    report_.slots_examined += end - first;
+    report_.vacant += end - first;
+    if (!has_index_) return;
+    for (std::uint64_t slot = first; slot < end; slot = (slot / 64 + 1) * 64) {
+      const std::uint64_t until = std::min(end, (slot / 64 + 1) * 64) - slot;
+      const std::uint64_t word = taken.at(slot / 64) >> (slot % 64);
+      if ((until == 64 ? word : word & ((std::uint64_t{1} << until) - 1)) != 0)
+        found_.add("index-not-listed", between_, taken.offset_of(slot / 64), static_cast<std::uint32_t>(slot),
+                   [] { return std::string("the bitmap marks slots taken that were never used"); });
+    }
+  }
+
+  /// Who is attached, or was: in a file that was closed, nobody.
+  void attachments() {
+    for (std::uint64_t entry = 0; entry < shared_layout::attachments; ++entry) {
+      const std::uint64_t offset = arena_.layout().scratch_offset + entry * shared_layout::attachment_bytes;
+      std::uint32_t state = 0;
+      read_around_errors(arena_.bytes(), offset, std::as_writable_bytes(std::span(&state, 1)), unreadable_);
+      if (state != 0)
+        found_.add("attachment-left", between_ == severity::note ? severity::note : severity::warning, offset,
+                   std::nullopt, [&] {
+                     return "entry " + std::to_string(entry) +
+                            " of the table of attachments is in use, and the next to open the file clears it";
+                   });
+    }
+  }
+
+  /// The half of a shared slot's word that is no version, and whom the slot belongs to.
+  void shared_word(const slot_view& slot, std::uint32_t word, slot_state state) {
+    const std::uint64_t offset = arena_.offset_of_slot(slot.index);
+    const bool is_vacant = state == slot_state::vacant || state == slot_state::retired;
+    const bool has_owner = state == slot_state::reserved || state == slot_state::updating;
+    const bool nobodys = state == slot_state::reserved && (slot.auxiliary & 0xffffu) >= shared_layout::attachments;
+    if ((is_vacant && slot.auxiliary != 0) || nobodys)
+      found_.add("word-impossible", arena_.left() == left_state::open ? severity::note : severity::error, offset,
+                 slot.index, [&] {
+                   return "the slot's version is " + described(word) + ", and the other half of its word " +
+                          std::to_string(slot.auxiliary) + " does not fit that";
+                 });
+    else if (has_owner)
+      found_.add("slot-owned", between_, offset, slot.index, [&] {
+        return std::string("the slot is ") + to_string(state) +
+               (between_ == severity::note ? ", by a process that is attached, or was when it died"
+                                           : ", and nobody is attached");
+      });
+  }
+
   void one_slot(const slot_view& slot, bool is_taken, const index_words& taken) {
     const std::uint64_t offset = arena_.offset_of_slot(slot.index);
     std::uint32_t word = slot.version;
@@ -185,6 +244,7 @@ class slot_check {
         ++report_.retired;
         break;
     }
+    if (is_shared_) shared_word(slot, word, state);
     if (!has_index_) return;
     const std::uint64_t word_offset = taken.offset_of(slot.index / 64);
     if (state != slot_state::vacant) {
@@ -287,6 +347,7 @@ class slot_check {
   std::array<std::uint32_t, vacancy_index::buffer_limit_max> buffer_{};  // sorted, those in range
   std::uint32_t buffer_count_ = 0;
   std::vector<byte_range> unreadable_;
+  const std::function<void(std::uint64_t, std::uint64_t)>* progress_ = nullptr;
 };
 
 }  // namespace
@@ -295,9 +356,12 @@ check_report check(const arena_file& arena, const check_options& options) {
   check_report report;
   report.findings = finding_list(options.listed_per_rule_max);
   report.findings.append(arena.findings());
-  if (!arena.has_layout() || !arena.control()) return report;
-  slot_check(arena, report).run();
-  report.is_complete = report.slots_examined == arena.control()->slot_count;
+  if (arena.has_layout() && arena.control()) {
+    slot_check(arena, report).run(options);
+    report.is_complete = report.slots_examined == arena.control()->slot_count;
+  }
+  const repair_judge judge(arena);
+  report.findings.mark_repairable([&](const finding& found) { return judge.is_repairable(found); });
   return report;
 }
 

@@ -106,7 +106,13 @@ class control_examination {
   }
 
   void counts() {
-    if (is_shared_) return;  // its slots' words alone are kept
+    if (is_shared_) {  // its slots' words alone are kept
+      const std::uint64_t kept = std::uint64_t{control_.occupied} + control_.reserved + control_.vacant +
+                                 control_.retired + control_.generation_floor + control_.buffer_count;
+      require(kept == 0, "shared-counts", severity::warning, offsetof(control_block, occupied),
+              "it has counts, a floor or a buffer, which shared arenas do not keep");
+      return;
+    }
     const std::uint64_t sum = std::uint64_t{control_.occupied} + control_.reserved + control_.vacant + control_.retired;
     require(sum == control_.slot_count, "count-sum", between_, offsetof(control_block, slot_count),
             "occupied, reserved, vacant and retired slots make " + std::to_string(sum) + ", the slot count is " +

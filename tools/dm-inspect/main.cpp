@@ -22,7 +22,8 @@ namespace {
 constexpr verb_maker verb_makers[] = {
     make_info, make_slots, make_get,
     make_stats, make_map, make_owners,
-    make_check, make_schema, make_diff,
+    make_check, make_repair,
+    make_schema, make_diff,
     make_export, make_import,
     make_list, make_gc,
 };

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "deferred_map/format/value_text.hpp"
+#include "progress.hpp"
 #include "records.hpp"
 #include "verbs.hpp"
 
@@ -49,7 +50,7 @@ void print_table(const check_report& report) {
 }
 
 void print_records(output_format format, const dm::inspect::arena_file& arena, const check_report& report) {
-  const auto out = records(format, {.columns = {"rule", "severity", "slot", "byte_offset", "text"}});
+  const auto out = records(format, {.columns = {"rule", "severity", "repairable", "slot", "byte_offset", "text"}});
   json head = json_head("check", arena);
   head["left"] = dm::inspect::to_string(arena.left());
   out->begin(head, "findings");
@@ -57,6 +58,7 @@ void print_records(output_format format, const dm::inspect::arena_file& arena, c
     json record = {{"rule", found.rule}, {"severity", dm::inspect::to_string(found.level)}};
     record["slot"] = found.slot ? json(*found.slot) : json(nullptr);
     record["byte_offset"] = found.byte_offset ? json(*found.byte_offset) : json(nullptr);
+    record["repairable"] = found.repairable;
     record["text"] = found.text;
     out->record(record);
   }
@@ -81,7 +83,11 @@ int show(const check_options& options) {
   const auto arena = dm::inspect::arena_file::open(options.file);
   if (arena.has_newer_format())
     throw dm::error(dm::errc::newer_format, options.file.string(), arena.findings().front().text);
-  const check_report report = dm::inspect::check(arena, {options.limit == 0 ? ~std::size_t{0} : options.limit});
+  progress shown_to_people("check", arena.slot_count(), options.quiet);
+  const check_report report =
+      dm::inspect::check(arena, {.listed_per_rule_max = options.limit == 0 ? ~std::size_t{0} : options.limit,
+                                 .progress = [&](std::uint64_t done, std::uint64_t) { shown_to_people.at(done); }});
+  shown_to_people.clear();
   if (options.format == output_format::table)
     print_table(report);
   else

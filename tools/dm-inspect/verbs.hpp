@@ -30,6 +30,7 @@ verb make_get(CLI::App& program);
 verb make_check(CLI::App& program);
 verb make_export(CLI::App& program);
 verb make_import(CLI::App& program);
+verb make_repair(CLI::App& program);
 verb make_schema(CLI::App& program);
 verb make_stats(CLI::App& program);
 verb make_map(CLI::App& program);

@@ -18,9 +18,15 @@
 //   leftover-slot                   behind the last slot: taken, or (warning) of a generation past the floor
 //   buffer-too-long; buffer-out-of-range, buffer-not-vacant, buffer-duplicate   between
 //   index-listed-twice, index-not-listed, index-taken-as-vacant, index-behind-last, index-summary   between
+//   Of shared arenas only: word-impossible       a word whose other half does not fit its version
+//   slot-owned                      between: reserved or updating, and nobody is attached
+//   attachment-left, shared-counts (warnings)   an entry of somebody who is gone; counts where none are kept
+//
+// What `repair` does about each: docs/INSPECT.md.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "deferred_map/inspect/arena_file.hpp"
 #include "deferred_map/inspect/finding.hpp"
@@ -29,6 +35,7 @@ namespace dm::inspect {
 
 struct check_options {
   std::size_t listed_per_rule_max = 20;
+  std::function<void(std::uint64_t slots_done, std::uint64_t slots)> progress = {};
 };
 
 struct check_report {
@@ -45,7 +52,8 @@ struct check_report {
   bool is_clean() const noexcept { return findings.total(severity::error) == 0; }
 };
 
-/// Cost: reads every slot and the index in use, once. Memory: constant.
+/// Cost: reads every slot and the index in use, once; where header or schema are damaged, some tenths of a second to find
+/// out whether they can be mended. Memory: constant.
 /// Errors: none; what cannot be read is a finding.
 check_report check(const arena_file& arena, const check_options& options = {});
 

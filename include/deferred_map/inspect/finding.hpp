@@ -24,7 +24,8 @@ struct finding {
   severity level = severity::error;
   std::optional<std::uint64_t> byte_offset;  ///< in the file
   std::optional<std::uint32_t> slot;
-  std::string text;  ///< for people; safe to print
+  std::string text;         ///< for people; safe to print
+  bool repairable = false;  ///< `repair` puts it right; set by `check`
 };
 
 /// Collects findings, listing only the first few of each rule and counting the rest: a file of zeros breaks
@@ -42,6 +43,12 @@ class finding_list {
   }
   void append(const std::vector<finding>& findings) {
     for (const finding& found : findings) add(found);
+  }
+
+  /// Says of each that is listed whether `judge` holds it for repairable.
+  template <class Judge>
+  void mark_repairable(Judge judge) {
+    for (finding& found : listed_) found.repairable = judge(found);
   }
 
   const std::vector<finding>& listed() const noexcept { return listed_; }

@@ -1,0 +1,175 @@
+#include "deferred_map/inspect/repair.hpp"
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "mended_copy.hpp"
+#include "repair_parts.hpp"
+#include "settle_slots.hpp"
+
+namespace dm::inspect {
+namespace {
+
+constexpr std::pair<std::string_view, std::string_view> mendings[] = {
+    {"header-", "the header is made what it was: by its checksum, or by all that follows from the rest"},
+    {"schema-", "the schema is made what its checksum says it was"},
+    {"control-", "the control block is written anew"},
+    {"unreadable", "slots that cannot be read are retired, or vacant in their next generation; the rest is rebuilt"},
+    {"closed-", "the marks are made anew"},
+    {"synced-mark", "the marks are made anew"},
+    {"not-closed", "what was under way is settled as opening would, and the file marked as closed"},
+    {"machine-stopped", "all is rebuilt from the versions, as salvage does; values may be old or half-written"},
+    {"capacity-over-maximum", "the capacity is made what the file has room for"},
+    {"count-over-capacity", "the capacity is made what the file has room for"},
+    {"file-cut-short", "the slot count is made what the file has; lost keys stay dead"},
+    {"count-", "the counts are made as the versions say"},
+    {"generation-floor", "the floor is set far behind every generation that is known"},
+    {"recovering-mark", "the mark is cleared, and all is rebuilt from the versions"},
+    {"update-mark", "the mark is cleared: there was no such update"},
+    {"update-pending", "the committed value is copied into its slot"},
+    {"reserved-left", "the slots become vacant in their next generation, as opening would have it"},
+    {"recovery-record", "the record is cleared"},
+    {"owner-program", "the name is given an end"},
+    {"version-impossible",
+     "the slot becomes vacant in its next generation, or far behind all that are known where its own is gone"},
+    {"word-impossible", "the slot becomes vacant, in its next generation if it was not"},
+    {"slot-never-made", "the slot becomes vacant in its first generation"},
+    {"slot-owned", "reserved slots become vacant in their next generation, updates are finished"},
+    {"leftover-slot", "the slot is cleared and the floor raised; or counted, where nothing vouches for the count"},
+    {"buffer-", "buffer and bitmap are rebuilt from the versions"},
+    {"index-", "buffer and bitmap are rebuilt from the versions"},
+    {"shared-slots", "the number of slots is made what the file has"},
+    {"shared-counts", "the counts are cleared"},
+    {"attachment-left", "the entry is cleared"},
+};
+
+/// The arena with its head mended: everything else is found by it.
+struct with_sound_head {
+  std::unique_ptr<arena_file> arena;
+
+  explicit with_sound_head(const arena_file& damaged) {
+    const mended_head mended = mend_head(damaged);
+    if (!mended.header_is_sound) return;
+    std::vector<std::byte> first_bytes(sizeof mended.header);
+    std::memcpy(first_bytes.data(), &mended.header, sizeof mended.header);
+    first_bytes.insert(first_bytes.end(), mended.schema_region.begin(), mended.schema_region.end());
+    arena = std::make_unique<arena_file>(damaged.path(),
+                                         std::make_unique<patched_source>(damaged.bytes(), std::move(first_bytes)));
+  }
+};
+
+void require_repairable_kind(const arena_file& arena) {
+  const auto is_durable = [](const arena_header& header) {
+    return header.kind == static_cast<std::uint32_t>(arena_kind::durable);
+  };
+  // One byte may say so that should not.
+  if (is_durable(arena.header()) && is_durable(mend_head(arena).header))
+    throw error(errc::bad_options, arena.path(),
+                "this is a durable_map's arena, and what of it is true stands in its journal. Opening it with "
+                "dm::durable_map recovers it; repair does not know how");
+}
+
+/// Makes the mended file, where there is something to mend, and calls `name_it(out)`.
+template <class MakeFile, class NameIt>
+repair_report repair(const arena_file& arena, const repair_options& options, MakeFile make_file, NameIt name_it) {
+  repair_report report = plan_repair(arena, options);
+  if (!report.is_needed || !report.refusal.empty()) return report;
+  if (arena.left() == left_state::open)
+    throw error(
+        errc::in_use, arena.path(),
+        "this arena is in use by " +
+            (arena.locks().holders.empty() ? "a process that cannot be seen from here" : arena.locks().holders) +
+            ". Close it first: what is halfway through a change is no fault");
+  const with_sound_head sound(arena);
+  posix::file out = make_file();
+  report.slots_lost = write_mended(*sound.arena, out, options.progress);
+  report.after = check(arena_file(arena.path(), std::make_unique<own_file_source>(out)),
+                       {.listed_per_rule_max = options.listed_per_rule_max});
+  name_it(out);
+  return report;
+}
+
+}  // namespace
+
+std::string_view mending_of(std::string_view rule) noexcept {
+  for (const auto& [begins, mending] : mendings)
+    if (begins.back() == '-' ? rule.starts_with(begins) : rule == begins) return mending;
+  return {};
+}
+
+repair_report plan_repair(const arena_file& arena, const repair_options& options) {
+  require_repairable_kind(arena);
+  repair_report report;
+  report.before = check(arena, {.listed_per_rule_max = options.listed_per_rule_max});
+  std::uint64_t mendable = 0;
+  for (const finding& found : report.before.findings.listed()) {
+    // A note is something to do where the next to open the file would do it; what is on its way is none.
+    const bool is_due = found.level != severity::note || arena.left() == left_state::killed;
+    if (found.repairable && is_due) ++mendable;
+  }
+  report.is_needed = mendable != 0 || !report.before.is_clean();
+  if (report.is_needed && mendable == 0)
+    report.refusal =
+        "nothing in this file tells what is right where it is wrong. Restore a copy, or export what can be read";
+  return report;
+}
+
+repair_report repair_to(const arena_file& arena, const std::filesystem::path& output, const repair_options& options) {
+  const auto make_file = [&] {
+    std::error_code ignored;  // whatever else is wrong with the path, making the file will say
+    if (std::filesystem::exists(std::filesystem::symlink_status(output, ignored)))
+      throw error(errc::exists, output, "the file exists already. Remove it, or choose another name");
+    return posix::file::create_unnamed(output, 0600);
+  };
+  return repair(arena, options, make_file, [](posix::file& out) {
+    out.give_name();
+    try {
+      out.sync_directory();
+    } catch (const error&) {
+      out.take_back_name();
+      throw;
+    }
+  });
+}
+
+repair_report repair_in_place(const std::filesystem::path& file, const std::filesystem::path& backup,
+                              const repair_options& options) {
+  // What a link leads to is repaired, and the link stays.
+  std::error_code unseen;
+  const auto real = std::filesystem::is_symlink(file, unseen) ? std::filesystem::canonical(file, unseen) : file;
+  const posix::file locked = posix::file::open(real.empty() ? file : real, true);
+  // All of it, and so every byte that an attachment of a shared map holds while it lives.
+  if (!locked.try_lock(posix::lock_mode::exclusive)) {
+    const std::string holders = posix::lock_holders(locked);
+    throw error(errc::in_use, file,
+                "this arena is in use by " + (holders.empty() ? "a process that cannot be seen from here" : holders) +
+                    ". It can be repaired in place only while nobody has it open");
+  }
+  if (!locked.name_leads_here())
+    throw error(errc::not_found, file, "this file was removed or replaced while it was being opened. Try again");
+  const arena_file arena(locked.path(), std::make_unique<own_file_source>(locked));
+  const auto make_file = [&] {
+    if (!backup.empty() && std::filesystem::exists(std::filesystem::symlink_status(backup, unseen)))
+      throw error(errc::exists, backup, "there is a backup already. Remove it, or do without one");
+    locked.remove_stand_in();
+    posix::file out = posix::file::create_unnamed(locked.path(), 0600);
+    out.take_rights_of(locked, std::nullopt);
+    return out;
+  };
+  return repair(arena, options, make_file, [&](posix::file& out) {
+    if (!locked.name_leads_here())
+      throw error(errc::not_found, file, "this file was removed or replaced while it was being repaired. Try again");
+    // A second name for the same file: it is not even copied.
+    if (!backup.empty()) std::filesystem::create_hard_link(locked.path(), backup);
+    try {
+      out.take_name_of(locked);
+    } catch (const error&) {
+      if (!backup.empty()) std::filesystem::remove(backup, unseen);
+      throw;
+    }
+    out.sync_directory();
+  });
+}
+
+}  // namespace dm::inspect
