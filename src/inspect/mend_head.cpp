@@ -29,9 +29,9 @@ header_bytes bytes_of(const arena_header& header) {
 
 bool is_sound(const arena_header& header) { return !check_header(bytes_of(header)); }
 
-/// Changes one byte of `bytes` such that they have this checksum. False, and nothing is changed, where none does.
-bool restore_one_byte(std::span<std::byte> bytes, std::uint64_t checksum) {
-  for (std::byte& byte : bytes) {
+/// Changes one of the first `searched` bytes such that all have this checksum. False, and nothing is changed, where none does.
+bool restore_one_byte(std::span<std::byte> bytes, std::size_t searched, std::uint64_t checksum) {
+  for (std::byte& byte : bytes.first(searched)) {
     const std::byte found = byte;
     for (unsigned value = 0; value < 256; ++value) {
       byte = static_cast<std::byte>(value);
@@ -117,7 +117,8 @@ std::optional<arena_header> mend_header(const arena_file& arena) {
   if (found.checksum == found.computed_checksum()) return std::nullopt;  // as whoever wrote it meant it
   if (const arena_header constant = with_constants(found); is_sound(constant)) return constant;
   header_bytes bytes = bytes_of(found);
-  if (restore_one_byte(std::span(bytes).first(offsetof(arena_header, checksum)), found.checksum)) {
+  if (restore_one_byte(std::span(bytes).first(offsetof(arena_header, checksum)), offsetof(arena_header, checksum),
+                       found.checksum)) {
     arena_header restored;
     std::memcpy(static_cast<void*>(&restored), bytes.data(), sizeof restored);
     if (is_sound(restored)) return restored;
@@ -135,8 +136,8 @@ bool mend_schema(const arena_header& header, std::vector<std::byte>& region) {
   const std::size_t encoded = std::min<std::size_t>(header.schema_size_bytes, region.size());
   std::fill(region.begin() + static_cast<std::ptrdiff_t>(encoded), region.end(), std::byte{0});
   if (fits()) return true;
-  // Behind the schema there is nothing but zeros; that one byte may be within it.
-  if (region.size() <= searched_schema_bytes_max && restore_one_byte(region, header.schema_checksum) && fits())
+  // Behind the schema there is nothing but zeros, as there is now: if it is one byte, it is within it.
+  if (region.size() <= searched_schema_bytes_max && restore_one_byte(region, encoded, header.schema_checksum) && fits())
     return true;
   region = found;
   return false;
