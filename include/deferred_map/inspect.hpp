@@ -12,6 +12,7 @@
 #pragma once
 
 #include "deferred_map/format/value_text.hpp"
+#include "deferred_map/inspect/activity.hpp"
 #include "deferred_map/inspect/arena_builder.hpp"
 #include "deferred_map/inspect/arena_file.hpp"
 #include "deferred_map/inspect/byte_source.hpp"

@@ -23,7 +23,7 @@ static_assert(attachments_max == shared_layout::attachments, "the file's table h
 static_assert(leases_per_attachment == shared_layout::leases_per_attachment);
 static_assert(word::cached_flag == shared_layout::cached_flag);
 static_assert(word::owner_of(word::make(0, ~0u)) == shared_layout::owner_mask);
-static_assert(sizeof(lease_head) == shared_layout::lease_head_bytes);
+static_assert(word::lease_bits == shared_layout::lease_bits);
 
 namespace {
 

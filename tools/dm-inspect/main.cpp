@@ -21,7 +21,7 @@ namespace {
 // clang-format off
 constexpr verb_maker verb_makers[] = {
     make_info, make_slots, make_get,
-    make_stats, make_map, make_owners,
+    make_stats, make_map, make_owners, make_watch,
     make_check, make_repair,
     make_schema, make_diff,
     make_export, make_import,

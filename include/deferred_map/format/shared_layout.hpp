@@ -39,6 +39,15 @@ struct attachment_record {
 };
 static_assert(sizeof(attachment_record) == attachment_bytes);
 
+/// The head of a lease's scratch area; the new value follows it, in whole words.
+struct lease_head {
+  std::uint64_t ticket = 0;   ///< how often it was leased
+  std::uint64_t target = 0;   ///< the slot's index
+  std::uint64_t changes = 0;  ///< what the slot's word had as its count of changes before
+  std::uint64_t unused = 0;
+};
+static_assert(sizeof(lease_head) == lease_head_bytes);
+
 /// Bytes that stand for something when they are locked. Far behind any data; no file system reaches so far, and none need
 /// to: the kernel keeps such locks by number alone.
 namespace lock_byte {
@@ -58,6 +67,9 @@ inline constexpr std::uint32_t sequence_offset = 4;
 /// In the upper half of a reserved slot's word: kept ready by its owner, and no handle's. The owner is in the lower bits.
 inline constexpr std::uint32_t cached_flag = 1u << 31;
 inline constexpr std::uint32_t owner_mask = 0xffffu;
+/// In the upper half of an updating slot's word: the lease in the lower bits, its ticket in the others.
+inline constexpr std::uint32_t lease_bits = 10;
+static_assert(attachments * leases_per_attachment == 1u << lease_bits);
 
 /// Words of 64 bits that a value is copied as.
 constexpr std::uint64_t value_words(std::uint64_t value_size_bytes) noexcept { return (value_size_bytes + 7) / 8; }

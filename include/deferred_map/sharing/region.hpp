@@ -14,15 +14,7 @@
 namespace dm::sharing {
 
 using shared_layout::attachment_record;
-
-/// The head of a lease's scratch area; the new value follows it, in whole words.
-struct lease_head {
-  std::uint64_t ticket = 0;   ///< how often it was leased
-  std::uint64_t target = 0;   ///< the slot's index
-  std::uint64_t changes = 0;  ///< what the slot's word had as its count of changes before
-  std::uint64_t unused = 0;
-};
-static_assert(sizeof(lease_head) == 32);
+using shared_layout::lease_head;
 
 /// Addresses in one process's mapping. `const` data of it may be mapped read-only. By default there are no slots, and
 /// looking finds nothing.
