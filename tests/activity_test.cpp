@@ -159,6 +159,10 @@ TEST_CASE("of more slots than may be looked at, spread blocks are, and what happ
   CHECK(happened->inserts == 0);
   // Of samples of different widths, what both looked at is compared.
   CHECK(inspect::compare(whole, after, 50)->removes == 100'000);
+  const auto back = inspect::compare(before, sample_of(path), 50);
+  CHECK(back->is_estimated);
+  CHECK(back->removes == 100'000);
+  CHECK(back->changed == 100'000);
   for (std::uint64_t i = 0; i < 500'000; ++i) m.insert(i);
   const auto wider = sample_of(path, limits);
   CHECK(wider.looked_at() <= 8192);

@@ -30,6 +30,8 @@ class on_terminal {
     pid_ = ::forkpty(&master_, nullptr, nullptr, &size);
     REQUIRE(pid_ >= 0);
     if (pid_ == 0) {
+      // What the tests' own starter has it ignore, as nohup does, is not to be seen here.
+      for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGPIPE}) ::signal(number, SIG_DFL);
       ::setenv("TERM", "xterm-256color", 1);
       ::setenv("LC_ALL", "C.UTF-8", 1);
       std::vector<char*> words{const_cast<char*>(inspect_tool::path())};
@@ -80,9 +82,13 @@ class on_terminal {
   }
   /// As waitpid has it, once the tool is gone and all that it wrote has been read.
   int status() {
-    // A tool that waits for its output to be read would wait for ever.
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     int status = 0;
-    while (::waitpid(pid_, &status, WNOHANG) == 0) read_some(20);
+    // Read meanwhile, or a tool that waits for that would wait for ever.
+    while (::waitpid(pid_, &status, WNOHANG) == 0) {
+      if (std::chrono::steady_clock::now() > give_up) ::kill(pid_, SIGKILL);
+      if (!read_some(20)) ::usleep(1000);
+    }
     pid_ = -1;
     while (read_some(0)) {
     }

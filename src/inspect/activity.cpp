@@ -78,19 +78,21 @@ class sample_comparison {
     per_region_ = std::max<std::uint64_t>((slots + wanted - 1) / wanted, 1);
     for (std::uint64_t first = 0; first < slots; first += per_region_)
       result_.regions.push_back({first, std::min(per_region_, slots - first), 0});
-    looked_at_.resize(result_.regions.size());
+    compared_.resize(result_.regions.size());
   }
 
   std::optional<activity> run() {
     if (before_.uuid_ != after_.uuid_) return std::nullopt;
     for (std::uint64_t at = 0; at < after_.words_.size(); ++at) {
       const std::uint64_t slot = after_.slot_of(at);
-      ++looked_at_[slot / per_region_];
-      ++looked_at_total_;
-      if (const auto old = word_before(slot)) one(slot, *old, after_.words_[at]);
+      const auto old = word_before(slot);
+      if (!old) continue;
+      ++compared_[slot / per_region_];
+      ++compared_total_;
+      one(slot, *old, after_.words_[at]);
     }
     if (after_.is_shared_) result_.updates = updates_;
-    result_.is_estimated = !after_.is_whole();
+    result_.is_estimated = compared_total_ != after_.slot_count_;
     if (result_.is_estimated) estimate();
     return std::move(result_);
   }
@@ -141,18 +143,18 @@ class sample_comparison {
   }
 
   void estimate() {
-    const auto scaled = [](std::uint64_t count, std::uint64_t slots, std::uint64_t looked_at) {
-      if (looked_at == 0) return std::uint64_t{0};
+    const auto scaled = [](std::uint64_t count, std::uint64_t slots, std::uint64_t compared) {
+      if (compared == 0) return std::uint64_t{0};
       return static_cast<std::uint64_t>(
-          std::llround(static_cast<double>(count) * static_cast<double>(slots) / static_cast<double>(looked_at)));
+          std::llround(static_cast<double>(count) * static_cast<double>(slots) / static_cast<double>(compared)));
     };
-    const auto in_all = [&](std::uint64_t count) { return scaled(count, after_.slot_count_, looked_at_total_); };
+    const auto in_all = [&](std::uint64_t count) { return scaled(count, after_.slot_count_, compared_total_); };
     result_.inserts = in_all(result_.inserts);
     result_.removes = in_all(result_.removes);
     result_.changed = in_all(result_.changed);
     if (result_.updates) result_.updates = in_all(*result_.updates);
     for (std::size_t i = 0; i < result_.regions.size(); ++i)
-      result_.regions[i].changed = scaled(result_.regions[i].changed, result_.regions[i].slots, looked_at_[i]);
+      result_.regions[i].changed = scaled(result_.regions[i].changed, result_.regions[i].slots, compared_[i]);
   }
 
   const slot_sample& before_;
@@ -160,8 +162,8 @@ class sample_comparison {
   std::uint64_t per_region_ = 1;
   activity result_;
   std::uint64_t updates_ = 0;
-  std::vector<std::uint64_t> looked_at_;  // of each region
-  std::uint64_t looked_at_total_ = 0;
+  std::vector<std::uint64_t> compared_;  // of each region
+  std::uint64_t compared_total_ = 0;
 };
 
 std::optional<activity> compare(const slot_sample& before, const slot_sample& after, std::uint64_t regions) {
