@@ -321,11 +321,13 @@ void durable_arena::apply(const journal_commit& commit, std::uint64_t generation
     const std::uint64_t end = range.offset + range.size_bytes;
     const bool in_control = range.offset >= control_begin && end <= control_end;
     const bool in_index = range.offset >= header_.index_offset && end <= index_end;
+    // Up to any slot there can be: the counts in the file may be of a later moment, when there was less room already.
     const bool in_slots = range.offset >= header_.slots_offset &&
-                          end <= header_.slots_offset + std::uint64_t{control_->capacity} * header_.slot_stride_bytes;
+                          end <= header_.slots_offset + header_.slots_max * std::uint64_t{header_.slot_stride_bytes};
     if (end < range.offset || bytes.empty() || !(in_control || in_index || in_slots))
       refuse("its journal is damaged: commit " + std::to_string(commit.head.commit) + " changes byte " +
              std::to_string(range.offset) + ", where no commit changes anything");
+    if (in_slots) grow_file((end - header_.slots_offset + header_.slot_stride_bytes - 1) / header_.slot_stride_bytes);
     std::memcpy(base_ + range.offset, bytes.data(), bytes.size());
     pages.add(range.offset, range.size_bytes);
     if (in_control) grow_file(control_->capacity);  // a commit's counts come before its slots
