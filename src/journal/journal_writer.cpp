@@ -94,6 +94,8 @@ journal_writer journal_writer::resume(storage_file& file, const journal_cursor* 
     resumed.extent_end_ = page_ceil(resumed.position_ + journal_jump_bytes);
     write_zeros(file, resumed.position_, resumed.extent_end_);
   }
+  // What a record of the past lacks (where the file had lost its growth: zeros) may come to be there. It must not count then.
+  write_zeros(file, resumed.position_, resumed.position_ + sizeof(journal_record));
   resumed.now_.back().end = resumed.extent_end_;
 
   // Invariant 4. A cleared header counts too: on its clearing depends whether space is free. What the generation before
