@@ -244,7 +244,7 @@ class durable_map : private detail::durable_holder,
   /// Takes back everything since the last commit. Keys and handles that were given out since then never become valid, not
   /// even by later inserts; values are what they were, where they were. Cost: proportional to what had changed.
   void rollback() {
-    const changing call = writable_map();
+    [[maybe_unused]] const changing call = writable_map();
     count_anew(*this, arena_->rollback());
   }
 

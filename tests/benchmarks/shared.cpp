@@ -43,6 +43,7 @@
 
 #include "deferred_map/deferred_map.hpp"
 #include "deferred_map/mapped_map.hpp"
+#include "json_list.hpp"
 #include "shared_processes.hpp"
 #include "shared_sides.hpp"
 
@@ -218,21 +219,6 @@ class filled {
 };
 
 // The results -------------------------------------------------------------------------------------------------------------
-
-class json_list {
- public:
-  explicit json_list(const char* name) { std::printf("\"%s\": [", name); }
-  json_list(const json_list&) = delete;
-  json_list& operator=(const json_list&) = delete;
-  ~json_list() { std::printf("\n]"); }
-  void next() {
-    std::printf(first_ ? "\n  " : ",\n  ");
-    first_ = false;
-  }
-
- private:
-  bool first_ = true;
-};
 
 void print(json_list& to, const std::string& name, const scenario& of, std::span<const count> counted, double others) {
   to.next();
