@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "deferred_map/format/arena_header.hpp"
@@ -21,18 +22,21 @@ class page_set {
   }
   bool empty() const noexcept { return pages_.empty(); }
   std::uint64_t count() const noexcept { return pages_.size(); }
-  /// In ascending order, so that neighbours are written together.
+  /// In ascending order, so that neighbours are written together. Cost: sorting, where something was added since.
   const std::vector<std::uint64_t>& sorted() {
-    std::sort(pages_.begin(), pages_.end());
+    if (!sorted_) std::sort(pages_.begin(), pages_.end());
+    sorted_ = true;
     return pages_;
   }
   void clear() noexcept {
     for (const std::uint64_t page : pages_) bits_[page / 64] = 0;
     pages_.clear();
+    sorted_ = true;
   }
   void swap(page_set& other) noexcept {
     bits_.swap(other.bits_);
     pages_.swap(other.pages_);
+    std::swap(sorted_, other.sorted_);
   }
 
  private:
@@ -43,10 +47,12 @@ class page_set {
     if ((word & bit) != 0) return;
     word |= bit;
     pages_.push_back(page);
+    sorted_ = false;
   }
 
   std::vector<std::uint64_t> bits_;
   std::vector<std::uint64_t> pages_;
+  bool sorted_ = true;
 };
 
 }  // namespace dm::journal
