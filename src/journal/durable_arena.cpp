@@ -321,8 +321,9 @@ void durable_arena::checkpoint_a_little() noexcept {
     if (journal_->has_older()) {
       const std::uint64_t all = older_pages_.count();
       if (older_written_ < all) {
-        // Rounded up, so that the first commit does its part too.
-        const std::uint64_t share = used >= limit / 2 ? all : (all * used * 2 + limit - 1) / limit;
+        // Some at once: a disk that is busy with a few pages keeps the next commits waiting for as long as one with many.
+        const std::uint64_t share = used >= limit / 2 ? all : all * used * 2 / limit;
+        if (share != all && share < older_written_ + pages_per_write) return;
         if (!write_older_pages(share)) return;
       }
       if (used >= limit / 4 * 3 && !retire_older()) return;  // all were written by half of it
