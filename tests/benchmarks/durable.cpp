@@ -308,6 +308,7 @@ void print_opening(json_list& list, const settings& how, std::size_t round) {
   kill_with_a_journal<Side>(how, first_stamp);
   run_process([&] {
     const std::uint64_t id = std::mt19937_64(first_stamp)() % how.values;  // of the first commit
+    take_priority();
     const moment from = now();
     Side opened(how.prefix(Side::name));
     opened.begin_reading();
@@ -391,6 +392,7 @@ void run_all(const settings& how) {
   std::vector<std::uint64_t> ids(how.values);
   std::iota(ids.begin(), ids.end(), 0u);
   std::shuffle(ids.begin(), ids.end(), random);
+  std::printf("\"has_priority\": %s,\n", take_priority() ? "true" : "false");
   print_gets(how, "opened", all, ids);
   std::printf(",\n");
   run_turns(how, device, all, random);

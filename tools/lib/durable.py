@@ -98,6 +98,8 @@ def main():
     print(f"{results['values']} values of {results['value_bytes']} bytes; {results['rounds']} rounds of {results['seconds']} s a "
           f"turn; load {results['load_before']:.1f} before, {results['load_after']:.1f} after (1 of it or more is this)")
     print(", ".join(version for version in results["versions"].values() if version))
+    if not results["has_priority"]:
+        print("without root's rights others may have kept it waiting for a processor: look at ratios alone")
     sides = [side for side in NAMES if side in results["versions"]]
     for side in NAMES:
         if side not in sides:
