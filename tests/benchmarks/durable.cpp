@@ -3,8 +3,8 @@
 //
 //   bench_durable > RESULTS.json               what tools/lib/durable.py makes a table of
 //       --directory D     where the files lie (.); must be on a disk
-//       --rounds N        (7) in each of which every side has its turn, in a random order
-//       --seconds S       (1.5) of a turn: with so many seconds of commits, and what they have left to be done
+//       --rounds N        (9) in each of which every side has its turns, in a random order
+//       --seconds S       (1) of a turn: with so many seconds of commits, and what they have left to be done
 //       --values N        (1000000) of 64 bytes
 //       --sides NAME,...  only these, and dm: lmdb, sqlite, rocksdb, bare
 //
@@ -45,8 +45,8 @@ namespace {
 struct settings {
   std::filesystem::path directory = ".";
   std::uint64_t values = 1'000'000;
-  std::size_t rounds = 7;
-  double seconds = 1.5;
+  std::size_t rounds = 9;
+  double seconds = 1;
   std::vector<std::string> sides;  // empty: all
   bool is_wanted(const std::string& side) const {
     return sides.empty() || side == dm_side::name || std::ranges::find(sides, side) != sides.end();
@@ -331,15 +331,6 @@ void print_opening(json_list& list, const settings& how, std::size_t round) {
 
 void run_turns(const settings& how, const disk& device, std::vector<std::unique_ptr<contender>>& all,
                std::mt19937_64& random) {
-  struct task {
-    contender* by;
-    std::size_t batch;
-  };
-  std::vector<task> tasks;
-  for (const auto& one : all)
-    for (const std::size_t batch : batches)
-      if (one->has_values() || batch == 1) tasks.push_back({one.get(), batch});
-
   // Until the journals and logs have come around, so that what is done later about earlier commits is done from the start.
   for (const auto& one : all) {
     tell("warming up: " + one->side());
@@ -347,11 +338,17 @@ void run_turns(const settings& how, const disk& device, std::vector<std::unique_
     one->latencies(batches.back()).clear();
   }
   json_list list("turns");
+  std::vector<contender*> order;
+  for (const auto& one : all) order.push_back(one.get());
   for (std::size_t round = 0; round < how.rounds; ++round) {
-    std::shuffle(tasks.begin(), tasks.end(), random);
-    for (const task& t : tasks) {
-      tell("round " + std::to_string(round + 1) + ": " + t.by->side() + ", " + std::to_string(t.batch));
-      print_turn(list, *t.by, t.batch, round, t.by->commit(t.batch, how.seconds, device));
+    // One right after the other with the same number of updates: a disk can be twice as fast a minute later.
+    for (const std::size_t batch : batches) {
+      std::shuffle(order.begin(), order.end(), random);
+      for (contender* const by : order) {
+        if (!by->has_values() && batch != 1) continue;
+        tell("round " + std::to_string(round + 1) + ": " + by->side() + ", " + std::to_string(batch));
+        print_turn(list, *by, batch, round, by->commit(batch, how.seconds, device));
+      }
     }
   }
 }
