@@ -24,6 +24,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -245,7 +246,7 @@ void print_gets(const settings& how, const char* when, const std::vector<std::un
 
 void print_rollbacks(json_list& list, dm_side& side, const std::vector<std::uint64_t>& random_ids) {
   std::size_t at = 0;
-  for (const std::size_t count : {10, 100, 1000, 10'000, 100'000}) {
+  for (const std::size_t count : std::initializer_list<std::size_t>{10, 100, 1000, 10'000, 100'000}) {
     if (count > random_ids.size()) break;
     // Enough of them for the clock, and for one interruption not to matter.
     const std::size_t times = std::max<std::size_t>(3, 10'000 / count);
