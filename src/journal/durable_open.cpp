@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "arena_parts.hpp"
+#include "deferred_map/format/journal_rules.hpp"
 #include "deferred_map/journal/durable_arena.hpp"
 #include "posix_file.hpp"
 #include "posix_storage.hpp"
@@ -33,12 +34,7 @@ std::uint64_t new_nonce() {
                   ". One process at a time may open it for writing; open_read_only works beside it");
 }
 
-// How far behind the end of a journal a record is looked for that says that it is no end.
-constexpr std::uint64_t damage_search_bytes = std::uint64_t{1} << 20;
-
-bool is_closed(const control_block& control) noexcept {
-  return control.synced != 0 && control.synced == control.checksum();
-}
+using journal_rules::damage_search_bytes;
 
 }  // namespace
 
@@ -120,12 +116,10 @@ journal_cursor durable_arena::cursor_for(const journal_header& header) {
           header};
 }
 
-std::optional<journal_header> durable_arena::read_journal_header(std::uint64_t place, std::optional<fault>& reason) {
+journal_header_result durable_arena::read_journal_header(std::uint64_t place) {
   std::array<std::byte, sizeof(journal_header)> bytes{};
   const std::size_t got = disk_->journal()->read(journal_header_offset(place), bytes);
-  journal_header_result found = check_journal_header(std::span(bytes).first(got), place, header_.uuid);
-  if (found.reason && (!reason || reason->code != errc::newer_format)) reason = found.reason;
-  return found.value;
+  return check_journal_header(std::span(bytes).first(got), place, header_.uuid);
 }
 
 void durable_arena::load() {
@@ -157,14 +151,12 @@ void durable_arena::load() {
 
   if (disk_->journal() != nullptr) {
     replay(in_file);
-  } else if (is_closed(in_file)) {
+  } else if (journal_rules::was_closed(in_file)) {
     found_.was_closed = true;
   } else if (options_.salvage) {
     found_.salvaged = true;
   } else {
-    refuse(
-        "this arena was not closed, and its journal (" + journal_path(path()).filename().string() +
-        "), which holds its last commits, is missing. Bring it back, or open it with salvage to keep what can be kept");
+    refuse(journal_rules::missing(journal_path(path()).filename().string()));
   }
 
   control_block now = *control_;
@@ -180,13 +172,9 @@ void durable_arena::load() {
 /// Where the file lost its growth with the power, it grows again.
 void durable_arena::grow_file(std::uint64_t slots) {
   if (slots <= capacity_on_disk_) return;
-  // What was made room for was filled by commits, but for a head start of 256 MiB at most: a few bytes that say otherwise
-  // are damage, not a reason to fill the disk.
-  const std::uint64_t bytes = (slots - capacity_on_disk_) * header_.slot_stride_bytes;
   const std::uint64_t in_journal = disk_->journal() == nullptr ? 0 : disk_->journal()->size_bytes();
-  if (slots > header_.slots_max || bytes > in_journal + disk_->arena().size_bytes() + (std::uint64_t{512} << 20))
-    refuse("this arena is damaged: it says that it has room for " + std::to_string(slots) +
-           " slots, and has room for " + std::to_string(capacity_on_disk_));
+  if (!journal_rules::is_credible_room(slots, capacity_on_disk_, header_, disk_->arena().size_bytes(), in_journal))
+    refuse(journal_rules::incredible_room(slots, capacity_on_disk_));
   if (writable_) disk_->allocate_slots(capacity_on_disk_, slots);
   capacity_on_disk_ = slots;
 }
@@ -194,30 +182,24 @@ void durable_arena::grow_file(std::uint64_t slots) {
 /// Brings the view to the last commit of the journal. Whatever mixture of pages of later moments the arena holds, each byte
 /// that any of the journal's commits changed is written here, in order.
 void durable_arena::replay(const control_block& in_file) {
-  std::optional<fault> reason;
-  std::optional<journal_header> first, second;
+  journal_rules::generations found;
   // A writer beside this reader may be writing one of them: what was read in its midst is read again.
-  for (int tries = 0; tries == 0 || (!writable_ && reason && tries < 1000); ++tries) {
-    reason.reset();
-    first = read_journal_header(0, reason);
-    second = read_journal_header(1, reason);
+  for (int tries = 0; tries == 0 || (!writable_ && found.reason && tries < 1000); ++tries) {
+    const journal_header_result even = read_journal_header(0);
+    found = journal_rules::judge(even, read_journal_header(1));
   }
   const std::string name = journal_path(path()).filename().string();
-  if (!first && !second && !reason) reason = fault{errc::damaged, "it has no header"};
   // One that counts is not enough: a header lies in one sector, so no loss of power leaves half of one, and what is missing
   // is either the newest commits or those that the arena does not have yet.
-  if (reason && !options_.salvage) {
-    if (reason->code == errc::newer_format) throw error(reason->code, path(), name + ": " + reason->message);
-    refuse("its journal (" + name + ") is damaged: " + reason->message +
-           (is_closed(in_file) ? ". The arena itself was closed and is whole: remove the journal if it is not another's"
-                               : ". Bring back the right one, or open it with salvage to keep what can be kept"));
+  if (found.reason && !options_.salvage) {
+    if (found.reason->code == errc::newer_format)
+      throw error(found.reason->code, path(), name + ": " + found.reason->message);
+    refuse(journal_rules::unusable_header(name, *found.reason, journal_rules::was_closed(in_file)));
   }
-  if (reason) found_.salvaged = true;
-  if (!first && !second) return;
-  if (first && second && first->generation > second->generation) std::swap(first, second);
-  if (!second) std::swap(first, second);
-  if (first && first->generation + 1 != second->generation)
-    refuse("its journal (" + name + ") is damaged: its two parts do not follow each other");
+  if (found.reason) found_.salvaged = true;
+  if (!found.current) return;
+  if (!found.follow_each_other) refuse(journal_rules::not_following(name));
+  std::optional<journal_header> first = found.older, second = found.current;
 
   bool arena_fits = false;
   bool went_back = false;
@@ -247,11 +229,8 @@ void durable_arena::replay(const control_block& in_file) {
   }
   if (!arena_fits) {
     if (!options_.salvage)
-      refuse("the journal beside it (" + name + ") is of another time than this arena, which is at commit " +
-             std::to_string(in_file.durable_commit) + ": the journal has commits " +
-             std::to_string((first ? *first : *second).first_commit) + " to " + std::to_string(current.last_commit()) +
-             ". Bring together what belongs together. If this arena is a copy that you mean to go back to, and it was "
-             "closed, remove the journal");
+      refuse(journal_rules::of_another_time(name, in_file.durable_commit, (first ? *first : *second).first_commit,
+                                            current.last_commit()));
     found_.salvaged = true;
   }
   if (writable_) {
@@ -274,9 +253,7 @@ void durable_arena::replay(const control_block& in_file) {
 }
 
 void durable_arena::refuse_damaged_behind(std::uint64_t commit) const {
-  refuse("its journal (" + journal_path(path()).filename().string() + ") is damaged behind commit " +
-         std::to_string(commit) +
-         ": later ones cannot be read. Restore a copy, or open it with salvage to go back to that commit");
+  refuse(journal_rules::damaged_behind(journal_path(path()).filename().string(), commit));
 }
 
 /// A reader goes on to the newest commit there is, through as many generations as there are.
@@ -287,8 +264,7 @@ void durable_arena::follow() {
     following_->forget_read_ahead();
     walk(*following_, *control_, fits, unused);
     const std::uint64_t next = following_->header().generation + 1;
-    std::optional<fault> reason;
-    const std::optional<journal_header> header = read_journal_header(next % 2, reason);
+    const std::optional<journal_header> header = read_journal_header(next % 2).value;
     if (!header || header->generation != next || header->first_commit != following_->last_commit() + 1 ||
         header->seed != following_->last_commit_chain())
       return;
@@ -314,23 +290,15 @@ void durable_arena::walk(journal_cursor& cursor, const control_block& in_file, b
 }
 
 void durable_arena::apply(const journal_commit& commit, std::uint64_t generation, journal::page_set& pages) {
-  const std::uint64_t control_begin = header_.control_offset + offsetof(control_block, slot_count);
-  const std::uint64_t control_end = header_.control_offset + sizeof(control_block);
-  const std::uint64_t index_end = header_.index_offset + header_.index_size_bytes;
   (void)commit.for_each_range([&](const journal_range& range, std::span<const std::byte> bytes) {
-    const std::uint64_t end = range.offset + range.size_bytes;
-    const bool in_control = range.offset >= control_begin && end <= control_end;
-    const bool in_index = range.offset >= header_.index_offset && end <= index_end;
-    // Up to any slot there can be: the counts in the file may be of a later moment, when there was less room already.
-    const bool in_slots = range.offset >= header_.slots_offset &&
-                          end <= header_.slots_offset + header_.slots_max * std::uint64_t{header_.slot_stride_bytes};
-    if (end < range.offset || bytes.empty() || !(in_control || in_index || in_slots))
-      refuse("its journal is damaged: commit " + std::to_string(commit.head.commit) + " changes byte " +
-             std::to_string(range.offset) + ", where no commit changes anything");
-    if (in_slots) grow_file((end - header_.slots_offset + header_.slot_stride_bytes - 1) / header_.slot_stride_bytes);
+    if (!journal_rules::is_sound(range, header_))
+      refuse(journal_rules::changes_what_no_commit_changes(commit.head.commit, range.offset));
+    if (range.offset >= header_.slots_offset)
+      grow_file((range.offset + range.size_bytes - header_.slots_offset + header_.slot_stride_bytes - 1) /
+                header_.slot_stride_bytes);
     std::memcpy(base_ + range.offset, bytes.data(), bytes.size());
     pages.add(range.offset, range.size_bytes);
-    if (in_control) grow_file(control_->capacity);  // a commit's counts come before its slots
+    if (range.offset < header_.index_offset) grow_file(control_->capacity);  // a commit's counts come before its slots
   });
   control_->durable_commit = commit.head.commit;
   control_->durable_chain = commit.head.checksum;

@@ -133,7 +133,7 @@ class durable_arena {
                 arena_access access);
 
   void load();
-  std::optional<journal_header> read_journal_header(std::uint64_t place, std::optional<fault>& reason);
+  journal_header_result read_journal_header(std::uint64_t place);
   void replay(const control_block& in_file);
   void walk(journal_cursor& cursor, const control_block& in_file, bool& arena_fits, journal::page_set& pages);
   void apply(const journal_commit& commit, std::uint64_t generation, journal::page_set& pages);
