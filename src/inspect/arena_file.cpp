@@ -6,8 +6,10 @@
 #include <span>
 
 #include "../arena/posix_file.hpp"
+#include "../arena/posix_storage.hpp"
 #include "deferred_map/format/value_text.hpp"
 #include "head_checks.hpp"
+#include "journal_overlay.hpp"
 
 namespace dm::inspect {
 namespace {
@@ -29,6 +31,24 @@ left_state left_as_marks_say(const control_block& control) {
   return control.closed != 0 ? left_state::closed : left_state::killed;
 }
 
+bool begins_as_durable(const byte_source& source) {
+  arena_header header;
+  const auto bytes = std::as_writable_bytes(std::span(&header, 1));
+  return source.read(0, bytes) == bytes.size() && header.magic == arena_header::magic_bytes &&
+         header.kind == static_cast<std::uint32_t>(arena_kind::durable);
+}
+
+/// Stands for a file that is there and cannot be opened.
+class unreadable_source final : public byte_source {
+ public:
+  explicit unreadable_source(error why) : why_(std::move(why)) {}
+  std::size_t read(std::uint64_t, std::span<std::byte>) const override { throw why_; }
+  std::uint64_t size_bytes() const override { return 0; }
+
+ private:
+  error why_;
+};
+
 }  // namespace
 
 const char* to_string(left_state state) noexcept {
@@ -47,20 +67,60 @@ const char* to_string(left_state state) noexcept {
   return "unknown";
 }
 
-arena_file arena_file::open(const std::filesystem::path& path) { return {path, open_file(path)}; }
+arena_file arena_file::open(const std::filesystem::path& path, journal_use use) {
+  auto source = open_file(path);
+  if (use == journal_use::ignore || !begins_as_durable(*source)) return {path, std::move(source)};
+  // Before the journal is looked for: from here on neither it nor the arena is changed under us, but for what is added. Where
+  // a file system has no locks, what is written meanwhile may show.
+  (void)source->pin(durable_reader_lock_offset);
+  std::unique_ptr<byte_source> journal;
+  try {
+    journal = open_file(journal_path_of(path));
+  } catch (const error& e) {
+    if (e.code() != errc::not_found) journal = std::make_unique<unreadable_source>(e);
+  }
+  return {path, std::move(source), std::move(journal)};
+}
 
 arena_file::arena_file(std::filesystem::path path, std::unique_ptr<byte_source> source)
     : path_(std::move(path)), source_(std::move(source)), size_bytes_(source_->size_bytes()) {
+  read_all(nullptr, false);
+}
+
+arena_file::arena_file(std::filesystem::path path, std::unique_ptr<byte_source> source,
+                       std::unique_ptr<byte_source> journal)
+    : path_(std::move(path)), source_(std::move(source)), size_bytes_(source_->size_bytes()) {
+  read_all(journal.get(), true);
+}
+
+void arena_file::read_all(const byte_source* journal, bool has_journal) {
   read_header();
   if (!has_layout_) {
     schema_reason_ = "the header does not tell where it is";
     return;
   }
+  if (has_journal && is_durable()) apply_journal(journal);
   read_schema();
   read_control();
+  if (journal_) findings_.insert(findings_.end(), journal_->findings.begin(), journal_->findings.end());
   if (!control_) return;
   const std::vector<finding> more = examine_control(*this);
   findings_.insert(findings_.end(), more.begin(), more.end());
+}
+
+void arena_file::apply_journal(const byte_source* journal) {
+  std::optional<control_block> control(std::in_place);
+  try {
+    const auto bytes = std::as_writable_bytes(std::span(&*control, 1));
+    if (source_->read(layout_.control_offset, bytes) != bytes.size()) control.reset();
+  } catch (const dm::error&) {
+    control.reset();
+  }
+  journal_reading found = read_journal(*source_, journal, journal_path_of(path_), layout_, control);
+  journal_ = std::move(found.state);
+  if (!journal_->is_applied) return;
+  size_bytes_ = found.size_bytes;
+  source_ = std::make_unique<overlay_source>(std::move(source_), std::move(found.patches), found.size_bytes);
 }
 
 void arena_file::read_header() {
@@ -124,7 +184,11 @@ void arena_file::read_control() {
   };
   control_ = read_once();
   if (!control_) return;
+  // The marks vouch for what was in the file, not for what the journal adds, and opening does not ask them then.
+  if (journal_ && journal_->is_applied && journal_->shown_commit != journal_->arena_commit)
+    control_->closed = control_->synced = 0;
   left_ = locks_.held == lock_state::mode::writing ? left_state::open : left_as_marks_say(*control_);
+  if (journal_ && journal_->is_applied) return;  // one commit, and stays it
   // Of a file in use: two readings that agree are most likely of one moment. A busy writer is not waited for.
   for (int tries = 0; left_ == left_state::open && tries < 16; ++tries) {
     const std::optional<control_block> again = read_once();
@@ -146,6 +210,9 @@ std::string arena_file::type_name() const {
 }
 
 bool arena_file::mends_when_opened() const noexcept {
+  // At a commit nothing was under way.
+  if (journal_ && journal_->is_applied) return false;
+  if (is_durable()) return left_ != left_state::closed && left_ != left_state::unknown;
   switch (left_) {
     case left_state::open:
     case left_state::machine_stopped:

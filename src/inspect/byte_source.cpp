@@ -1,4 +1,4 @@
-// The inspection's only system calls. Neither of them changes anything, and where one fails, less is known
+// The inspection's only system calls. None of them changes anything, and where one fails, less is known
 // and no more.
 #include "deferred_map/inspect/byte_source.hpp"
 
@@ -67,6 +67,17 @@ class file_source final : public byte_source {
       return std::nullopt;
     }
   }
+
+  bool pin(std::uint64_t byte) const override {
+    try {
+      file_.lock_range(posix::lock_mode::shared, byte, 1);
+      return true;
+    } catch (const std::system_error&) {
+      return false;
+    }
+  }
+  void unpin(std::uint64_t byte) const noexcept override { file_.unlock_range(byte, 1); }
+  bool name_leads_here() const noexcept override { return file_.name_leads_here(); }
 
  private:
   posix::file file_;

@@ -15,10 +15,13 @@ class control_examination {
       : arena_(arena),
         control_(*arena.control()),
         is_shared_(arena.layout().kind == static_cast<std::uint32_t>(arena_kind::shared)),
+        is_durable_(arena.is_durable()),
+        at_commit_(arena.journal() && arena.journal()->is_applied),
         between_(arena.mends_when_opened() ? severity::note : severity::error),
         // What not even the next opening would believe; a snapshot of a file in use may be of two moments.
-        settled_(arena.left() == left_state::open || arena.left() == left_state::machine_stopped ? severity::note
-                                                                                                 : severity::error) {}
+        settled_(!at_commit_ && (arena.left() == left_state::open || arena.left() == left_state::machine_stopped)
+                     ? severity::note
+                     : severity::error) {}
 
   std::vector<finding> run() {
     how_it_was_left();
@@ -45,6 +48,7 @@ class control_examination {
   }
 
   void how_it_was_left() {
+    if (is_durable_) return how_a_durable_one_was_left();
     if (arena_.left() == left_state::open)
       add("in-use", severity::note, offsetof(control_block, owner_pid),
           "the file is being changed while it is looked at; what holds between operations only is a note "
@@ -59,6 +63,20 @@ class control_examination {
           "the file was open when the machine stopped, or copied from another machine while it was: its "
           "parts may be "
           "of different moments. Restore a copy, or open it with salvage to keep what can be kept");
+  }
+
+  void how_a_durable_one_was_left() {
+    if (arena_.left() == left_state::closed || arena_.left() == left_state::unknown) return;
+    const std::string what =
+        arena_.left() == left_state::open ? "a process has it open for writing" : "it was not closed";
+    const bool is_open = arena_.left() == left_state::open;
+    add(is_open ? "in-use" : "not-closed", severity::note,
+        is_open ? offsetof(control_block, owner_pid) : offsetof(control_block, closed),
+        at_commit_ ? what + "; what is looked at is its commit " + std::to_string(control_.durable_commit) +
+                         ", as the journal makes it"
+                   : what +
+                         "; without its journal its parts may be of different commits, so that what holds at commits "
+                         "only is a note here");
   }
 
   void marks() {
@@ -117,7 +135,9 @@ class control_examination {
     require(sum == control_.slot_count, "count-sum", between_, offsetof(control_block, slot_count),
             "occupied, reserved, vacant and retired slots make " + std::to_string(sum) + ", the slot count is " +
                 std::to_string(control_.slot_count));
-    if (arena_.left() == left_state::killed && control_.reserved != 0)
+    const bool is_left =
+        arena_.left() == left_state::killed || (is_durable_ && arena_.left() == left_state::machine_stopped);
+    if (is_left && control_.reserved != 0)
       add("reserved-left", severity::note, offsetof(control_block, reserved),
           "reserved by handles that died with their process: " + std::to_string(control_.reserved) +
               "; the next to open the file gives them back");
@@ -144,7 +164,7 @@ class control_examination {
     };
     require(all_zero(control_.unused_counts) && all_zero(control_.unused_recovery), "control-reserved",
             severity::warning, offsetof(control_block, unused_counts), "bytes that must be 0 are not");
-    require(control_.last_recovery.outcome <= static_cast<std::uint32_t>(recovery_outcome::salvaged), "recovery-record",
+    require(control_.last_recovery.outcome <= static_cast<std::uint32_t>(recovery_outcome::replayed), "recovery-record",
             severity::warning, offsetof(control_block, last_recovery),
             "the last recovery has an unknown outcome: " + std::to_string(control_.last_recovery.outcome));
     require(*std::rbegin(control_.owner_program) == '\0' && *std::rbegin(control_.last_recovery.killed_program) == '\0',
@@ -155,6 +175,8 @@ class control_examination {
   const arena_file& arena_;
   const control_block& control_;
   bool is_shared_;
+  bool is_durable_;
+  bool at_commit_;  // of a durable arena: its journal was applied
   severity between_;
   severity settled_;
   std::vector<finding> findings_;

@@ -17,6 +17,15 @@ std::string owner_of(const summary& s) {
   return "process " + std::to_string(s.owner_pid) + (s.owner_program.empty() ? "" : " (" + s.owner_program + ")");
 }
 
+std::string durable_sentence(const arena_file& arena, const std::string& why) {
+  const std::optional<journal_state>& journal = arena.journal();
+  if (!journal) return "left open: " + why + "; what it is at stands in its journal";
+  if (journal->condition != journal_condition::whole)
+    return "left open: " + why + "; opening it is refused: see the journal";
+  return "left open: " + why + "; the next to open it replays " + std::to_string(journal->commits_to_replay) +
+         (journal->commits_to_replay == 1 ? " commit" : " commits") + " of its journal";
+}
+
 std::string sentence(const arena_file& arena, const summary& s) {
   const std::string holders = s.locks.holders.empty() ? "a process that cannot be seen from here" : s.locks.holders;
   switch (s.left) {
@@ -28,9 +37,13 @@ std::string sentence(const arena_file& arena, const summary& s) {
       return text + (s.locks.held == lock_state::mode::reading ? "; being read by " + holders : "");
     }
     case left_state::killed:
+      if (arena.is_durable())
+        return durable_sentence(arena, owner_of(s) + " was killed, or this is a copy made while it ran");
       return "left open: " + owner_of(s) + " was killed, or this is a copy made while it ran; " +
              (arena.mends_when_opened() ? "the next to open it mends it" : "nothing was under way");
     case left_state::machine_stopped:
+      if (arena.is_durable())
+        return durable_sentence(arena, "the machine stopped while " + owner_of(s) + " had it open");
       return "the machine stopped while " + owner_of(s) + " had it open; opening it needs salvage";
     case left_state::unknown:
       break;
@@ -91,6 +104,7 @@ summary summarize(const arena_file& arena) {
   s.locks.holders = escaped(s.locks.holders);
   s.left_text = sentence(arena, s);
   s.is_damaged = arena.head_is_damaged();
+  s.journal = arena.journal();
   return s;
 }
 

@@ -1,5 +1,7 @@
 #include "verbs.hpp"
 
+#include <fmt/format.h>
+
 #include <map>
 #include <utility>
 
@@ -8,6 +10,8 @@
 
 namespace tool {
 namespace {
+
+auto use_of_journals = dm::inspect::journal_use::apply;
 
 constexpr std::string_view segment_prefix = "shm:";
 
@@ -45,6 +49,9 @@ void add_common_options(CLI::App& command, common_options& options, const std::s
   command.add_option("FILE", options.file, "The arena: a file, or shm:NAME for a shared-memory segment")
       ->required()
       ->transform(path_of, "");
+  command.add_flag_callback(
+      "--without-journal", [] { use_of_journals = dm::inspect::journal_use::ignore; },
+      "Of a durable map: the file alone, which may be of several commits, and not with its journal's commits");
   add_output_options(command, options, formats_offered);
 }
 
@@ -73,13 +80,23 @@ void add_redact_option(CLI::App& command, bool& redact) {
   command.add_flag("--redact", redact, "Show types and sizes in place of what values hold; keys stay");
 }
 
+dm::inspect::arena_file open_as_asked(const std::filesystem::path& file) {
+  return dm::inspect::arena_file::open(file, use_of_journals);
+}
+
 dm::inspect::arena_file open_with_slots(const std::filesystem::path& file) {
-  auto arena = dm::inspect::arena_file::open(file);
+  auto arena = open_as_asked(file);
   if (arena.has_newer_format()) throw dm::error(dm::errc::newer_format, file.string(), arena.findings().front().text);
   if (!arena.has_layout())
     throw dm::error(dm::errc::damaged, file.string(),
                     "the header is damaged so that the slots cannot be found. Run 'dm-inspect check' to see what is "
                     "wrong, and restore a copy");
+  // What is shown is then not what opening it would give.
+  if (arena.journal() && !arena.journal()->reason.empty())
+    complain(dm::escaped(arena.journal()->reason) +
+             (arena.journal()->is_applied
+                  ? fmt::format(". Shown is commit {}", arena.journal()->shown_commit)
+                  : std::string(". Shown is the arena alone, whose parts may be of different commits")));
   return arena;
 }
 
@@ -94,7 +111,7 @@ dm::schema schema_or_bytes(const dm::inspect::arena_file& arena) {
 }
 
 void warn_if_in_use(const dm::inspect::arena_file& arena) {
-  if (arena.left() == dm::inspect::left_state::open)
+  if (arena.left() == dm::inspect::left_state::open && !(arena.journal() && arena.journal()->is_applied))
     complain("note: the file is in use, and what is shown may be halfway through a change");
 }
 

@@ -23,7 +23,7 @@ constexpr verb_maker verb_makers[] = {
     make_info, make_slots, make_get,
     make_stats, make_map, make_owners, make_watch,
     make_check, make_repair,
-    make_schema, make_diff,
+    make_schema, make_diff, make_log,
     make_export, make_import,
     make_list, make_gc,
 };

@@ -35,7 +35,11 @@ std::tm calendar(std::int64_t unix_ns, std::int64_t& ns) {
 }  // namespace
 
 json json_head(std::string_view verb, const dm::inspect::arena_file& arena) {
-  return {{"schema_version", output_schema_version}, {"verb", verb}, {"file", arena.path().string()}};
+  json head = {{"schema_version", output_schema_version}, {"verb", verb}, {"file", arena.path().string()}};
+  // Of which commit what follows is: where a log of later ones goes on.
+  if (const auto& journal = arena.journal(); journal && journal->shown_commit != 0)
+    head["commit"] = journal->shown_commit;
+  return head;
 }
 
 void print_json(const json& document) {

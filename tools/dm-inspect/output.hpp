@@ -29,7 +29,7 @@ struct stored_value {
   std::span<const std::byte> bytes;
 };
 
-/// "schema_version", "verb" and "file": what every JSON output begins with.
+/// "schema_version", "verb" and "file": what every JSON output begins with; of a durable arena "commit", which is shown.
 json json_head(std::string_view verb, const dm::inspect::arena_file& arena);
 
 /// Prints a whole JSON document, safe for terminals: nothing but ASCII.

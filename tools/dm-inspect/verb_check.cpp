@@ -80,7 +80,7 @@ void print_records(output_format format, const dm::inspect::arena_file& arena, c
 }
 
 int show(const check_options& options) {
-  const auto arena = dm::inspect::arena_file::open(options.file);
+  const auto arena = open_as_asked(options.file);
   if (arena.has_newer_format())
     throw dm::error(dm::errc::newer_format, options.file.string(), arena.findings().front().text);
   progress shown_to_people("check", arena.slot_count(), options.quiet);

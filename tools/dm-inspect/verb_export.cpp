@@ -68,7 +68,8 @@ int run(const export_options& options) {
   head["fields"] = fields_json(schema);
   out->begin(head, "records");
 
-  const bool in_use = arena.left() == dm::inspect::left_state::open;
+  const bool in_use =
+      arena.left() == dm::inspect::left_state::open && !(arena.journal() && arena.journal()->is_applied);
   std::uint64_t values = 0;
   std::uint64_t lost = 0;
   {

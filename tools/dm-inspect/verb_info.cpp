@@ -1,6 +1,7 @@
 // info: what a file is, how full it is, how it was left.
 #include <fmt/format.h>
 
+#include "deferred_map/format/value_text.hpp"
 #include "verbs.hpp"
 
 namespace tool {
@@ -29,6 +30,34 @@ std::string share(std::uint64_t part, std::uint64_t whole) {
   return whole == 0
              ? count
              : fmt::format("{:<14} {:>5.1f} %", count, 100.0 * static_cast<double>(part) / static_cast<double>(whole));
+}
+
+using dm::inspect::journal_state;
+
+void print_journal(const journal_state& journal) {
+  fmt::print("\n");
+  if (!journal.is_there) {
+    print_field("Journal", journal.reason.empty() ? "none, and none is needed" : dm::escaped(journal.reason));
+    return;
+  }
+  print_field("Journal", dm::escaped(journal.path.string()));
+  print_field("  size",
+              fmt::format("{}, on disk {}", bytes_text(journal.size_bytes), bytes_text(journal.allocated_bytes)));
+  for (const auto& generation : journal.generations)
+    print_field(generation.header.generation == journal.generations.back().header.generation ? "  generation"
+                                                                                             : "  older generation",
+                fmt::format("{}: {} from {} on, {}; ends at byte {}", with_commas(generation.header.generation),
+                            counted(generation.commits, "commit"), with_commas(generation.header.first_commit),
+                            bytes_text(generation.record_bytes), with_commas(generation.end_offset)));
+  if (journal.commits != 0)
+    print_field("  commits", fmt::format("{} to {}, {}", with_commas(journal.first_commit),
+                                         with_commas(journal.last_commit), bytes_text(journal.record_bytes)));
+  if (journal.last_unix_ns != 0) print_field("  last commit", time_text(journal.last_unix_ns));
+  if (journal.vouched_commit != 0)
+    print_field("  on the disk", fmt::format("commit {} at least", with_commas(journal.vouched_commit)));
+  if (journal.is_torn) print_field("  torn", "behind the last commit lies a part of another, cut off or on its way");
+  print_field("  opening", journal.reason.empty() ? "replays " + counted(journal.commits_to_replay, "commit")
+                                                  : "is refused: " + dm::escaped(journal.reason));
 }
 
 void print_table(const summary& s) {
@@ -62,6 +91,7 @@ void print_table(const summary& s) {
     print_field("Last opened", fmt::format("{} by process {}{}", time_text(s.opened_unix_ns), s.owner_pid,
                                            s.owner_program.empty() ? "" : " (" + s.owner_program + ")"));
   if (s.last_recovery.unix_ns != 0) print_field("Last recovery", recovery_text(s));
+  if (s.journal) print_journal(*s.journal);
   if (s.is_damaged) print_field("Damaged", "yes: run 'dm-inspect check' to see what is wrong");
 }
 
@@ -80,6 +110,37 @@ const char* lock_name(dm::inspect::lock_state::mode mode) {
 }
 
 json time_or_null(std::int64_t unix_ns) { return unix_ns == 0 ? json(nullptr) : json(time_json(unix_ns)); }
+
+json journal_json(const journal_state& journal) {
+  const auto number = [](std::uint64_t n) { return n == 0 ? json(nullptr) : json(n); };
+  json generations = json::array();
+  for (const auto& generation : journal.generations)
+    generations.push_back({{"generation", generation.header.generation},
+                           {"first_commit", generation.header.first_commit},
+                           {"last_commit", generation.last_commit},
+                           {"commits", generation.commits},
+                           {"record_bytes", generation.record_bytes},
+                           {"start_offset", generation.header.start_offset},
+                           {"end_offset", generation.end_offset}});
+  return {{"path", dm::escaped(journal.path.string())},
+          {"condition", dm::inspect::to_string(journal.condition)},
+          {"reason", journal.reason.empty() ? json(nullptr) : json(dm::escaped(journal.reason))},
+          {"present", journal.is_there},
+          {"size_bytes", journal.size_bytes},
+          {"allocated_bytes", journal.allocated_bytes},
+          {"generations", generations},
+          {"first_commit", number(journal.first_commit)},
+          {"last_commit", number(journal.last_commit)},
+          {"commits", journal.commits},
+          {"record_bytes", journal.record_bytes},
+          {"last_commit_time", time_or_null(journal.last_unix_ns)},
+          {"durable_commit", number(journal.vouched_commit)},
+          {"torn", journal.is_torn},
+          {"arena_commit", journal.arena_commit},
+          {"commits_to_replay", journal.commits_to_replay},
+          {"applied", journal.is_applied},
+          {"shown_commit", number(journal.shown_commit)}};
+}
 
 json to_json(const summary& s, json document) {
   document["kind"] = s.kind;
@@ -129,11 +190,12 @@ json to_json(const summary& s, json document) {
   document["lock"] = lock_name(s.locks.held);
   document["lock_holders"] = s.locks.holders;
   document["damaged"] = s.is_damaged;
+  document["journal"] = s.journal ? journal_json(*s.journal) : json(nullptr);
   return document;
 }
 
 int show(const common_options& options) {
-  const auto arena = dm::inspect::arena_file::open(options.file);
+  const auto arena = open_as_asked(options.file);
   const summary s = dm::inspect::summarize(arena);
   if (options.format == output_format::json)
     print_json(to_json(s, json_head("info", arena)));
@@ -148,7 +210,9 @@ verb make_info(CLI::App& program) {
   CLI::App* command = program.add_subcommand("info", "What a file is, how full it is, and how it was left");
   auto options = std::make_shared<common_options>();
   add_common_options(*command, *options);
-  command->footer("Takes constant time. Exits with 4 where header, schema or counts are damaged.");
+  command->footer(
+      "Takes constant time; of a durable map, as long as reading its journal. Exits with 4 where header, schema or "
+      "counts are damaged.");
   return {command, [options] { return show(*options); }};
 }
 

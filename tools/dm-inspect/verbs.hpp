@@ -37,6 +37,7 @@ verb make_map(CLI::App& program);
 verb make_owners(CLI::App& program);
 verb make_diff(CLI::App& program);
 verb make_watch(CLI::App& program);
+verb make_log(CLI::App& program);
 verb make_list(CLI::App& program);
 verb make_gc(CLI::App& program);
 
@@ -62,6 +63,9 @@ inline constexpr const char* all_formats = "table|json|ndjson|csv";
 /// Opens the arena for a verb that needs its slots. Errors: dm::error also where the header does not tell
 /// where they are, or is of a newer format.
 dm::inspect::arena_file open_with_slots(const std::filesystem::path& file);
+
+/// Opens it as the command line asks for: with its journal's commits, or without them. Errors: dm::error.
+dm::inspect::arena_file open_as_asked(const std::filesystem::path& file);
 
 /// The arena's schema, or where it cannot be read, one that says "bytes".
 dm::schema schema_or_bytes(const dm::inspect::arena_file& arena);

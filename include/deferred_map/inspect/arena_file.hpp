@@ -5,9 +5,12 @@
 // is wrong is in `findings()`; only a file that is no arena at all is an exception.
 //
 // Invariants:
-//  1. The file is never written to, mapped or locked.
+//  1. The file is never written to or mapped, and nobody is kept from it.
 //  2. No number from the file decides how much memory is taken or which bytes are read before it was held against
 //     the file's size.
+//
+// A durable arena is shown as its journal's whole commits make it, at the moment of opening: as long as the object lives
+// its writer, who may go on committing, brings nothing into the arena. (A reader's pin, journal/durable_arena.hpp.)
 //
 // The object is what the file was when it was opened here; slots are read when they are asked for. Of a file
 // that a process is changing, both may be of different moments. Threads: const members may be called at once.
@@ -26,6 +29,7 @@
 #include "deferred_map/format/schema.hpp"
 #include "deferred_map/inspect/byte_source.hpp"
 #include "deferred_map/inspect/finding.hpp"
+#include "deferred_map/inspect/journal_state.hpp"
 
 namespace dm::inspect {
 
@@ -43,13 +47,19 @@ const char* to_string(left_state state) noexcept;
 
 class arena_file {
  public:
-  /// Errors: dm::error with errc::not_found, not_an_arena, or the system's.
-  static arena_file open(const std::filesystem::path& path);
-  /// `path` is for messages. Errors: dm::error with errc::not_an_arena.
+  /// Cost and memory: of a durable arena, what its journal has. Errors: dm::error with errc::not_found, not_an_arena, or the
+  /// system's.
+  static arena_file open(const std::filesystem::path& path, journal_use use = journal_use::apply);
+  /// By itself. `path` is for messages. Errors: dm::error with errc::not_an_arena.
   arena_file(std::filesystem::path path, std::unique_ptr<byte_source> source);
+  /// A durable arena and its journal, or null where it has none.
+  arena_file(std::filesystem::path path, std::unique_ptr<byte_source> source, std::unique_ptr<byte_source> journal);
 
   const std::filesystem::path& path() const noexcept { return path_; }
   const byte_source& bytes() const noexcept { return *source_; }
+  /// Of a durable arena: what is beside it. Nothing for other kinds, and where it was to be ignored.
+  const std::optional<journal_state>& journal() const noexcept { return journal_; }
+  bool is_durable() const noexcept { return layout_.kind == static_cast<std::uint32_t>(arena_kind::durable); }
   std::uint64_t size_bytes() const noexcept { return size_bytes_; }
 
   /// What is wrong with header, schema and control block.
@@ -94,9 +104,12 @@ class arena_file {
   void read_header();
   void read_schema();
   void read_control();
+  void read_all(const byte_source* journal, bool has_journal);
+  void apply_journal(const byte_source* journal);
 
   std::filesystem::path path_;
   std::unique_ptr<byte_source> source_;
+  std::optional<journal_state> journal_;
   std::uint64_t size_bytes_ = 0;
   std::vector<finding> findings_;
   arena_header header_;

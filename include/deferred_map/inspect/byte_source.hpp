@@ -1,7 +1,8 @@
 // Where an inspection gets its bytes: a file read with pread, or what a test puts in its place.
 //
 // Never a mapping: a file that is cut short while it is looked at would be a SIGBUS, and a page that the disk
-// cannot give another. Never a lock: looking at a file keeps nobody from using it.
+// cannot give another. Never a lock that keeps anybody from using the file: of a durable arena a reader's pin, while which
+// its writer commits as ever, and brings commits into the arena later.
 #pragma once
 
 #include <cstddef>
@@ -46,6 +47,15 @@ class byte_source {
     static_cast<void>(offset), static_cast<void>(count);
     return std::nullopt;
   }
+  /// Holds a shared lock on one byte, far behind the end, until `unpin` or the end of this; waits for who holds it
+  /// exclusively. Returns whether it could.
+  virtual bool pin(std::uint64_t byte) const {
+    static_cast<void>(byte);
+    return false;
+  }
+  virtual void unpin(std::uint64_t byte) const noexcept { static_cast<void>(byte); }
+  /// Whether its name still leads here: it may have been removed or replaced.
+  virtual bool name_leads_here() const noexcept { return true; }
 };
 
 /// Opens a regular file to read; through symbolic links, since reading does no harm. Errors: dm::error with

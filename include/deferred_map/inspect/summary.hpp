@@ -3,13 +3,14 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "deferred_map/inspect/arena_file.hpp"
 
 namespace dm::inspect {
 
-/// Everything about a file that takes constant time to know. Strings are safe to print.
+/// Everything about a file that takes constant time to know (of a durable arena: and what its journal holds). Strings are safe to print.
 struct summary {
   std::string path;
   std::string kind;  ///< "mapped_map"
@@ -48,6 +49,7 @@ struct summary {
   std::string left_text;  ///< one sentence
   lock_state locks;
   bool is_damaged = false;
+  std::optional<journal_state> journal;  ///< of a durable arena, where it was not to be ignored
 };
 
 summary summarize(const arena_file& arena);
