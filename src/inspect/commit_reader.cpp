@@ -294,9 +294,12 @@ struct commit_reader::state {
       ++view.slots_changed;
       std::uint32_t is = 0;
       std::memcpy(&is, bytes.data(), sizeof is);
-      if (head.commit >= options.from)
-        add_changes(view.changes, static_cast<std::uint32_t>((range.offset - layout.slots_offset) / stride),
-                    range.old_version, is, bytes.subspan(layout.value_offset, layout.value_size_bytes));
+      if (head.commit < options.from) return;
+      const auto slot = static_cast<std::uint32_t>((range.offset - layout.slots_offset) / stride);
+      // What lies behind the last slot may be left over from before it was given back, and is nobody's.
+      const bool was_there = !slot_count || slot < *slot_count;
+      add_changes(view.changes, slot, was_there ? range.old_version : 0, is,
+                  bytes.subspan(layout.value_offset, layout.value_size_bytes));
     });
     if (slot_count && count && *count < *slot_count) {
       slot_change given_back;

@@ -44,11 +44,11 @@ void print_journal(const journal_state& journal) {
   print_field("  size",
               fmt::format("{}, on disk {}", bytes_text(journal.size_bytes), bytes_text(journal.allocated_bytes)));
   for (const auto& generation : journal.generations)
-    print_field(generation.header.generation == journal.generations.back().header.generation ? "  generation"
-                                                                                             : "  older generation",
-                fmt::format("{}: {} from {} on, {}; ends at byte {}", with_commas(generation.header.generation),
-                            counted(generation.commits, "commit"), with_commas(generation.header.first_commit),
-                            bytes_text(generation.record_bytes), with_commas(generation.end_offset)));
+    print_field(
+        generation.header.generation == journal.generations.back().header.generation ? "  generation" : "  older one",
+        fmt::format("{}: {} from {} on, {}; ends at byte {}", with_commas(generation.header.generation),
+                    counted(generation.commits, "commit"), with_commas(generation.header.first_commit),
+                    bytes_text(generation.record_bytes), with_commas(generation.end_offset)));
   if (journal.commits != 0)
     print_field("  commits", fmt::format("{} to {}, {}", with_commas(journal.first_commit),
                                          with_commas(journal.last_commit), bytes_text(journal.record_bytes)));

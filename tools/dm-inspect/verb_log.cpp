@@ -100,6 +100,7 @@ class log_printer {
     head["follow"] = options.follow;
     head["redacted"] = options.redact;
     out_->begin(head, "commits");
+    flush();
   }
 
   void show(const commit_event& event) {
@@ -182,9 +183,10 @@ class log_printer {
       for (const slot_change* change : changes) {
         const std::string name = change->kind == change_kind::truncate ? fmt::format("from slot {} on", change->slot)
                                                                        : key_text(change->slot, change->generation);
-        fmt::print("{:>12}  {:<10} {:<16} {}", "", dm::inspect::to_string(change->kind), name,
-                   changes_value(*change) ? value_text(schema_, change->value, options_.redact) : "");
-        fmt::print("\n");
+        const std::string line =
+            fmt::format("{:>12}  {:<10} {:<16} {}", "", dm::inspect::to_string(change->kind), name,
+                        changes_value(*change) ? value_text(schema_, change->value, options_.redact) : std::string());
+        fmt::print("{}\n", std::string_view(line).substr(0, line.find_last_not_of(' ') + 1));
       }
     }
     flush();
