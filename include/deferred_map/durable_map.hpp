@@ -411,15 +411,17 @@ class durable_map : private detail::durable_holder,
     const replay_report& found = arena_->found();
     recovery_.commits_replayed = found.commits;
     recovery_.journal_bytes = found.bytes;
-    if (!found.was_closed) {
-      recovery_.outcome = found.salvaged ? recovery_outcome::salvaged : recovery_outcome::replayed;
+    // A journal can be whole beside an arena that is not: whoever asks for salvage asks for that too.
+    const bool salvaged = found.salvaged || (how.salvage && writable_ && !map::verify().empty());
+    if (!found.was_closed || salvaged) {
+      recovery_.outcome = salvaged ? recovery_outcome::salvaged : recovery_outcome::replayed;
       recovery_.killed_pid = arena_->last_owner_pid();
       recovery_.killed_program = arena_->last_owner_program();
     }
-    if (how.verify && !found.salvaged)
+    if (how.verify && !salvaged)
       if (const std::string fault = map::verify(); !fault.empty()) detail::refuse_unsound(arena_->path(), fault);
     if (!writable_) return;
-    if (found.salvaged) {
+    if (salvaged) {
       const recovery_counts counts = map::recover(true);
       recovery_.slots_examined = counts.slots_examined;
       recovery_.reserved_given_back = counts.reserved_given_back;
@@ -429,7 +431,7 @@ class durable_map : private detail::durable_holder,
       arena_->commit(sync::later);  // if it is lost, the next to open the map does it
     }
     if (recovery_.outcome != recovery_outcome::clean) detail::record(arena_->control(), recovery_);
-    if (found.salvaged) {
+    if (salvaged) {
       arena_->commit(sync::now);
       arena_->checkpoint();
     }

@@ -78,7 +78,9 @@ class posix_storage final : public storage {
     // A writer makes the file longer first.
     base_ = static_cast<std::byte*>(posix::reserve_zeros(view_bytes_));
     const std::uint64_t in_file =
-        writable_ ? view_bytes_ : std::min(view_bytes_, arena_.size_bytes() / arena_page_bytes * arena_page_bytes);
+        writable_
+            ? view_bytes_
+            : std::min(view_bytes_, (arena_.size_bytes() + arena_page_bytes - 1) / arena_page_bytes * arena_page_bytes);
     if (in_file == 0) return base_;
     const posix::file unlocked = arena_.file().opened_again(false);
     posix::map_private_at(base_, in_file, unlocked);

@@ -52,8 +52,8 @@ journal_header_result check_journal_header(std::span<const std::byte> bytes, std
                                     std::to_string(journal_header::format_version_now) + ". Use a newer deferred-map"}};
   if (header.arena_uuid != arena_uuid)
     return {std::nullopt, fault{errc::damaged, "the journal beside it belongs to another arena"}};
-  if (header.generation == 0 || header.generation % 2 != place || header.first_commit == 0 ||
-      header.start_offset < journal_head_bytes || header.start_offset % 8 != 0)
+  if (header.generation == 0 || header.generation >= journal_generations_max || header.generation % 2 != place ||
+      header.first_commit == 0 || header.start_offset < journal_head_bytes || header.start_offset % 8 != 0)
     return {std::nullopt, fault{errc::damaged, "a header of the journal says what cannot be"}};
   return {header, std::nullopt};
 }

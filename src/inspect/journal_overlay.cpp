@@ -42,7 +42,7 @@ class reading {
                  ? name_ + ": " + found.reason->message
                  : journal_rules::unusable_header(name_, *found.reason, journal_rules::was_closed(in_file_)));
     }
-    if (!found.current) return;
+    if (!found.current || (has_control_ && !has_room())) return;
     if (!found.follow_each_other)
       return refuse(journal_condition::unusable, "journal-generations", std::nullopt,
                     journal_rules::not_following(name_));
@@ -215,7 +215,10 @@ class reading {
     if (state_.condition == journal_condition::whole && journal_rules::was_closed(in_file_))
       state_.findings.push_back({"journal-left", severity::note, std::nullopt, std::nullopt,
                                  "the arena was closed and has everything; the journal has nothing new"});
-    state_.is_applied = has_control_ && fits_ && state_.condition != journal_condition::other_time;
+    // An arena that ends before its slots is refused whatever its journal has, and must not seem longer by it.
+    const bool has_slots = arena_.size_bytes() >= layout_.slots_offset;
+    if (!has_slots) state_.commits_to_replay = 0;
+    state_.is_applied = has_control_ && fits_ && has_slots && state_.condition != journal_condition::other_time;
     if (!state_.is_applied) return result_.patches.clear();
     state_.shown_commit = control_.durable_commit;
     const auto* bytes = reinterpret_cast<const std::byte*>(&control_);

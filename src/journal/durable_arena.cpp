@@ -264,6 +264,9 @@ bool durable_arena::write_older_pages(std::uint64_t until) {
   const std::uint64_t generation = journal_->generation() - 1;
   if (!disk_->try_keep_out_readers(generation)) return false;
   try {
+    // First what names the commit that these pages are of. Should the journal be damaged before that commit, where no record
+    // vouches for it, the arena is known to be of another time, and is not taken for an older commit's.
+    disk_->arena().write(header_.control_offset, std::as_bytes(std::span(control_, 1)));
     write_pages(older_pages_.sorted(), older_written_, until - older_written_);
   } catch (...) {
     disk_->let_in_readers(generation);

@@ -41,6 +41,8 @@ namespace dm {
 
 /// Where records may begin: behind the two headers, each on a page of its own.
 inline constexpr std::uint64_t journal_head_bytes = 8192;
+/// Generations are below this: each has a byte of the arena to be locked by (arena/posix_storage.hpp).
+inline constexpr std::uint64_t journal_generations_max = std::uint64_t{1} << 60;
 constexpr std::uint64_t journal_header_offset(std::uint64_t generation) noexcept { return generation % 2 * 4096; }
 
 /// The header of one generation.

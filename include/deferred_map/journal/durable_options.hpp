@@ -22,6 +22,7 @@ struct durable_options {
   std::uint32_t permissions = 0600;
   /// Open an arena whose journal is missing or damaged, and keep what can be kept: everything up to the last commit that
   /// can be read, or, without any journal, whatever of the arena had reached the disk, which may be of different moments.
+  /// Also mends counts, index and versions that are damaged: linear in slots.
   bool salvage = false;
   /// Check every version and the whole index before use: linear in slots, where opening otherwise is not.
   bool verify = false;
