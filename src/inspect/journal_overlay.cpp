@@ -31,6 +31,7 @@ class reading {
         result_(result),
         state_(result.state),
         name_(state_.path.filename().string()),
+        enough_bytes_(journal.size_bytes()),
         slots_there_((std::max(arena.size_bytes(), layout.slots_offset) - layout.slots_offset) /
                      layout.slot_stride_bytes) {}
 
@@ -114,6 +115,7 @@ class reading {
     for (;;) {
       const std::uint64_t position = current.position();
       if (!walk(current)) return;
+      if (state_.record_bytes > enough_bytes_) return;
       // A writer beside us may have begun the next one since.
       if (const auto next = successor_of(current)) {
         current = cursor_for(*next);
@@ -140,7 +142,9 @@ class reading {
       look_for_arena(cursor.last_commit(), cursor.last_commit_chain());
     }
     journal_generation& generation = state_.generations.back();
-    while (const journal_commit* commit = cursor.next()) {
+    while (state_.record_bytes <= enough_bytes_) {
+      const journal_commit* commit = cursor.next();
+      if (commit == nullptr) break;
       if (!apply(*commit, generation.header.generation)) return false;
       const journal_record& head = commit->head;
       look_for_arena(head.commit, head.checksum);
@@ -240,6 +244,9 @@ class reading {
   journal_reading& result_;
   journal_state& state_;
   std::string name_;
+  // So much that all that was there when this began is read: a writer beside us may be faster than we are. Any commit from
+  // there on will do, since the arena has nothing later.
+  std::uint64_t enough_bytes_;
   std::uint64_t slots_there_;
   bool fits_ = false;
 };

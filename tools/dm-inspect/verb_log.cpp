@@ -268,6 +268,10 @@ int run(const log_options& options) {
   // The arena stays as it is while this lives, so that nothing is missed between the snapshot and what follows.
   std::uint64_t from = options.from;
   if ((options.follow || options.snapshot) && from == 0 && arena->journal()) from = arena->journal()->shown_commit + 1;
+  // A writer may be faster than who reads: what came since is for the next look.
+  const std::uint64_t to = !options.follow && arena->journal() && arena->journal()->is_applied
+                               ? std::min(options.to, arena->journal()->last_commit)
+                               : options.to;
   try {
     commit_reader reader(options.file, {.from = from, .pin = !options.no_pin, .only_vouched = options.durable});
     std::uint64_t in_snapshot = 0;
@@ -275,7 +279,7 @@ int run(const log_options& options) {
     arena.reset();
     for (;;) {
       while (const commit_event* event = reader.next()) {
-        if (!event->gap && event->commit.number > options.to) break;
+        if (!event->gap && event->commit.number > to) break;
         if (!event->gap && event->commit.number <= in_snapshot) continue;
         print.show(*event);
         if (event->gap && options.snapshot) {
@@ -283,7 +287,7 @@ int run(const log_options& options) {
           if (now.journal() && now.journal()->shown_commit != 0) in_snapshot = print.snapshot(now);
         }
       }
-      if (!options.follow || reader.position() >= options.to) break;
+      if (!options.follow || reader.position() >= to) break;
       if (!wait_for_more(options.interval_ms)) return code;
     }
   } catch (const dm::error& e) {
