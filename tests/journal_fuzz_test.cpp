@@ -325,7 +325,9 @@ TEST_CASE("a damaged journal or arena is opened at a commit, or refused in words
   const std::uint64_t first = number_from("DEFERRED_MAP_FUZZ_SEED", 1);
   for (const damage what : {damage::journal_by_accident, damage::arena_by_accident, damage::malice}) {
     tally counted;
-    for (std::uint64_t seed = first; seed < first + rounds; ++seed) {
+    std::vector<std::uint64_t> seeds{4, 18, 1726, 4364, 11487, 11515};  // these found something
+    for (std::uint64_t seed = first; seed < first + rounds; ++seed) seeds.push_back(seed);
+    for (const std::uint64_t seed : seeds) {
       INFO("damage " << static_cast<int>(what) << ", DEFERRED_MAP_FUZZ_SEED=" << seed << " DEFERRED_MAP_FUZZ_ROUNDS=1");
       one_round(samples[seed % samples.size()], what, seed, directory, counted);
     }
