@@ -321,7 +321,7 @@ TEST_CASE("a damaged journal or arena is opened at a commit, or refused in words
       make_sample(directory, {.max_slots = 2000, .journal_bytes = 3000}, 60, false),
       make_sample(directory, {.max_slots = 2000}, 8, true),
   };
-  const std::uint64_t rounds = number_from("DEFERRED_MAP_FUZZ_ROUNDS", sanitized ? 60 : 300);
+  const std::uint64_t rounds = number_from("DEFERRED_MAP_FUZZ_ROUNDS", sanitized ? 40 : 300);
   const std::uint64_t first = number_from("DEFERRED_MAP_FUZZ_SEED", 1);
   for (const damage what : {damage::journal_by_accident, damage::arena_by_accident, damage::malice}) {
     tally counted;
@@ -335,7 +335,7 @@ TEST_CASE("a damaged journal or arena is opened at a commit, or refused in words
       WARN("damage " << static_cast<int>(what) << ": " << counted.opened << " opened, " << counted.refused
                      << " refused, " << counted.salvaged << " of them salvaged, " << counted.older
                      << " at an older commit");
-    if (rounds < 60) continue;
+    if (rounds < 40) continue;
     CHECK(counted.opened > 0);
     CHECK(counted.refused > 0);
     CHECK(counted.salvaged > 0);
