@@ -43,7 +43,7 @@ class reading {
                  ? name_ + ": " + found.reason->message
                  : journal_rules::unusable_header(name_, *found.reason, journal_rules::was_closed(in_file_)));
     }
-    if (!found.current || (has_control_ && !has_room())) return;
+    if (!found.current || (has_control_ && !has_room(control_.capacity))) return;
     if (!found.follow_each_other)
       return refuse(journal_condition::unusable, "journal-generations", std::nullopt,
                     journal_rules::not_following(name_));
@@ -172,10 +172,16 @@ class reading {
         return refuse(journal_condition::damaged, "journal-range", std::nullopt,
                       journal_rules::changes_what_no_commit_changes(commit.head.commit, range.offset));
       }
+      if (range.offset >= layout_.slots_offset &&
+          !has_room((range.offset + range.size_bytes - layout_.slots_offset + layout_.slot_stride_bytes - 1) /
+                    layout_.slot_stride_bytes)) {
+        is_sound = false;
+        return;
+      }
       if (range.offset >= layout_.index_offset) return result_.patches.store(range.offset, bytes);
       std::memcpy(reinterpret_cast<std::byte*>(&control_) + (range.offset - layout_.control_offset), bytes.data(),
                   bytes.size());
-      is_sound = has_room();
+      is_sound = has_room(control_.capacity);
     });
     if (!is_sound) return false;
     control_.durable_commit = commit.head.commit;
@@ -184,12 +190,11 @@ class reading {
     return true;
   }
 
-  bool has_room() {
-    if (journal_rules::is_credible_room(control_.capacity, slots_there_, layout_, arena_.size_bytes(),
-                                        journal_.size_bytes()))
+  bool has_room(std::uint64_t slots) {
+    if (journal_rules::is_credible_room(slots, slots_there_, layout_, arena_.size_bytes(), journal_.size_bytes()))
       return true;
     refuse(journal_condition::damaged, "journal-room", std::nullopt,
-           journal_rules::incredible_room(control_.capacity, slots_there_));
+           journal_rules::incredible_room(slots, slots_there_));
     return false;
   }
 
@@ -232,7 +237,8 @@ class reading {
                     sizeof control_ - marks_bytes) != 0)
       result_.patches.store(layout_.control_offset + marks_bytes,
                             std::span(bytes + marks_bytes, sizeof control_ - marks_bytes));
-    if (has_room()) result_.size_bytes = std::max(result_.size_bytes, layout_.file_size_for(control_.capacity));
+    if (has_room(control_.capacity))
+      result_.size_bytes = std::max(result_.size_bytes, layout_.file_size_for(control_.capacity));
   }
 
   const byte_source& arena_;

@@ -98,7 +98,7 @@ journal_writer journal_writer::resume(storage_file& file, const journal_cursor* 
   write_zeros(file, resumed.position_, resumed.position_ + sizeof(journal_record));
   resumed.now_.back().end = resumed.extent_end_;
 
-  // Invariant 4. A cleared header counts too: on its clearing depends whether space is free. What the generation before
+  // Invariant 5. A cleared header counts too: on its clearing depends whether space is free. What the generation before
   // holds was on the disk before this one was begun, and what was brought into the arena of either is brought there again.
   for (const std::uint64_t place : {0, 1})
     write_again(file, journal_header_offset(place), journal_header_offset(place) + sizeof(journal_header));
@@ -192,6 +192,10 @@ void journal_writer::begin_generation() {
   header_.seed = last_commit_chain_;
   header_.start_offset = first.offset;
   try {
+    // A record that an earlier process wrote there, in a generation whose header the disk never had, would follow the same
+    // commit as ours will: it must be gone before there is a header that leads to it.
+    write_zeros(*file_, first.offset, first.offset + sizeof(journal_record));
+    file_->sync();
     write_header();
   } catch (...) {
     header_ = before;

@@ -123,8 +123,12 @@ class file_in_machine final : public dm::storage_file {
   }
   void write(std::uint64_t offset, std::span<const std::byte> data) override {
     const trouble t = on_.ask();
-    // A call that fails has written any part before.
-    if (t != trouble::none) data = data.first(below(on_.random_, data.size() + 1));
+    // A call that fails has written some of the sectors before, never all: then it would not have failed.
+    if (t != trouble::none) {
+      const std::uint64_t sectors = (offset % 512 + data.size() + 511) / 512;
+      const std::uint64_t end = (offset / 512 + below(on_.random_, sectors)) * 512;
+      data = data.first(end <= offset ? 0 : std::min<std::uint64_t>(end - offset, data.size()));
+    }
     if (!data.empty()) {
       bytes& into = on_.content(of_journal_);
       if (into.size() < offset + data.size()) grow(offset + data.size());

@@ -48,6 +48,7 @@ inline bytes state_of(dm::durable_arena& arena) {
 class states {
  public:
   void add(std::uint64_t commit, dm::durable_arena& arena) { of_[commit] = state_of(arena); }
+  void add(std::uint64_t commit, bytes state) { of_[commit] = std::move(state); }
   bool has(std::uint64_t commit) const { return of_.contains(commit); }
   /// What was lost with the power never was: other commits will have these numbers.
   void forget_after(std::uint64_t commit) { of_.erase(of_.upper_bound(commit), of_.end()); }
@@ -105,14 +106,23 @@ class program {
     on_.forget_begun(at);
     on_.returned(at);
     on_.begins(at + 1);  // slots that were reserved are given back
+    closing_ = true;     // if this fails, the giving back may have happened
     map_.emplace(map::attach(std::move(opened), how));
+    closing_ = false;
     note_commit(at);
     if (const std::string fault = map_->verify(); !fault.empty()) throw wrong(fault);
   }
   void commit(dm::sync how_to) {
     const std::uint64_t before = map_->last_commit();
     on_.begins(before + 1);
-    const std::uint64_t at = map_->commit(how_to);
+    const bytes meant = state_of(*arena_);
+    std::uint64_t at = 0;
+    try {
+      at = map_->commit(how_to);
+    } catch (...) {
+      if (arena_->is_poisoned()) known_.add(before + 1, meant);  // it may be there all the same
+      throw;
+    }
     note_commit(before);
     if (how_to == dm::sync::now) on_.returned(at);
   }
@@ -212,7 +222,7 @@ class program {
   random_bits random_;
   std::optional<map> map_;
   dm::durable_arena* arena_ = nullptr;
-  bool closing_ = false;
+  bool closing_ = false;  // a commit may have been made whose state nobody could look at
   std::vector<dm::key> keys_;
   std::vector<map::handle_type> handles_;
 };

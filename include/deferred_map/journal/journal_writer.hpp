@@ -4,7 +4,9 @@
 //  1. `position + a jump` never lies behind the end of the extent written to: there is always room to say where it goes on.
 //  2. An extent that a retired generation used is written to again only after the disk has the clearing of its header.
 //  3. A generation is begun only when all of the one before is on the disk, and the one before that is retired.
-//  4. What an earlier process left without anybody vouching for it is written again before it is synced: where that
+//  4. Where the next record will be, no record of the past lies: not behind the last one when a journal is gone on with, nor at
+//     the start of a generation.
+//  5. What an earlier process left without anybody vouching for it is written again before it is synced: where that
 //     process's sync failed, the kernel may hold it as clean though the disk never had it, and syncing it would say nothing.
 //
 // Space comes from extents: stretches of the file, a mebibyte or more (less where the journal is to be small), filled with
@@ -53,7 +55,8 @@ class journal_writer {
   /// Bytes of records in this generation.
   std::uint64_t generation_bytes() const noexcept { return generation_bytes_; }
 
-  /// From the next commit on there is a new generation. Requires: is_synced(), and no older one that is not retired.
+  /// From the next commit on there is a new generation. Waits for the disk. Requires: is_synced(), and no older one that is
+  /// not retired.
   void begin_generation();
   bool has_older() const noexcept { return has_older_; }
   /// What the older generation changed is in the arena, on the disk. Requires: is_synced().
