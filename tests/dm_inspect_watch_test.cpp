@@ -21,6 +21,18 @@ namespace {
 
 using json = nlohmann::json;
 
+/// Whether this machine gives out terminals; warns where it does not, as in containers without /dev/pts.
+bool has_terminals() {
+  int master = -1, slave = -1;
+  if (::openpty(&master, &slave, nullptr, nullptr, nullptr) != 0) {
+    WARN("unavailable: terminals (is /dev/pts mounted?): watch is tested without one only");
+    return false;
+  }
+  ::close(slave);
+  ::close(master);
+  return true;
+}
+
 /// The tool on a terminal of its own.
 class on_terminal {
  public:
@@ -143,7 +155,7 @@ std::vector<std::string> watch(const std::filesystem::path& file, const std::str
 }  // namespace
 
 TEST_CASE("watch draws on the other screen until q, and leaves the terminal and the file as they were") {
-  if (inspect_tool::path() == nullptr) return;
+  if (inspect_tool::path() == nullptr || !has_terminals()) return;
   temporary_directory directory;
   const auto file = make_file(directory);
   const std::string before = read_file(file);
@@ -162,7 +174,7 @@ TEST_CASE("watch draws on the other screen until q, and leaves the terminal and 
 }
 
 TEST_CASE("watch leaves the terminal as it was when it is interrupted, ended, or crashes") {
-  if (inspect_tool::path() == nullptr) return;
+  if (inspect_tool::path() == nullptr || !has_terminals()) return;
   temporary_directory directory;
   const auto file = make_file(directory);
   {
@@ -188,7 +200,7 @@ TEST_CASE("watch leaves the terminal as it was when it is interrupted, ended, or
 }
 
 TEST_CASE("watch gives the terminal back while it is stopped, and takes it again when it goes on") {
-  if (inspect_tool::path() == nullptr) return;
+  if (inspect_tool::path() == nullptr || !has_terminals()) return;
   temporary_directory directory;
   const auto file = make_file(directory);
   on_terminal terminal(watch(file));
@@ -207,7 +219,7 @@ TEST_CASE("watch gives the terminal back while it is stopped, and takes it again
 }
 
 TEST_CASE("watch draws anew when the terminal has another size, fits small ones, and ends with its terminal") {
-  if (inspect_tool::path() == nullptr) return;
+  if (inspect_tool::path() == nullptr || !has_terminals()) return;
   temporary_directory directory;
   const auto file = make_file(directory);
   {
@@ -232,7 +244,7 @@ TEST_CASE("watch draws anew when the terminal has another size, fits small ones,
 }
 
 TEST_CASE("what is wrong with the file is told on the terminal as it was, and ends watch") {
-  if (inspect_tool::path() == nullptr) return;
+  if (inspect_tool::path() == nullptr || !has_terminals()) return;
   temporary_directory directory;
   {
     on_terminal terminal(watch(directory / "none"));
