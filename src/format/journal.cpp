@@ -99,8 +99,8 @@ const journal_record* journal_cursor::record_at(std::uint64_t offset, journal_re
 }
 
 const journal_commit* journal_cursor::next() {
-  const place before{last_commit_ + 1, walked_.size() - 1,
-                     position_};  // a jump too is vouched for by a later commit only
+  // Before any jump: that too is vouched for by a later commit only.
+  const place before{last_commit_ + 1, walked_.size() - 1, position_};
   for (std::size_t jumps = 0; jumps < 1u << 20; ++jumps) {
     journal_record head;
     if (record_at(position_, head) == nullptr || head.previous != chain_) break;

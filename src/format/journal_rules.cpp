@@ -23,6 +23,10 @@ bool was_closed(const control_block& in_file) noexcept {
   return in_file.synced != 0 && in_file.synced == in_file.checksum();
 }
 
+bool follows(const journal_header& younger, const journal_cursor& older) noexcept {
+  return younger.first_commit == older.last_commit() + 1 && younger.seed == older.last_commit_chain();
+}
+
 bool is_sound(const journal_range& range, const arena_header& header) noexcept {
   const std::uint64_t end = range.offset + range.size_bytes;
   if (end <= range.offset) return false;
@@ -38,10 +42,8 @@ bool is_sound(const journal_range& range, const arena_header& header) noexcept {
 bool is_credible_room(std::uint64_t slots, std::uint64_t slots_there, const arena_header& header,
                       std::uint64_t arena_bytes, std::uint64_t journal_bytes) noexcept {
   if (slots <= slots_there) return true;
-  // A head start is 256 MiB at most.
-  constexpr std::uint64_t head_start_bytes = std::uint64_t{512} << 20;
   return slots <= header.slots_max &&
-         (slots - slots_there) * header.slot_stride_bytes <= journal_bytes + arena_bytes + head_start_bytes;
+         (slots - slots_there) * header.slot_stride_bytes <= journal_bytes + arena_bytes + growth_believed_bytes;
 }
 
 std::string missing(const std::string& name) {

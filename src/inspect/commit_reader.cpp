@@ -188,8 +188,7 @@ struct commit_reader::state {
     const journal_header* then = found->older ? &*found->current : nullptr;
     while (cursor->last_commit() < last_commit) {
       if (cursor->next() != nullptr) continue;
-      if (then != nullptr && then->first_commit == cursor->last_commit() + 1 &&
-          then->seed == cursor->last_commit_chain()) {
+      if (then != nullptr && journal_rules::follows(*then, *cursor)) {
         walk(*then);
         then = nullptr;
         continue;
@@ -227,7 +226,7 @@ struct commit_reader::state {
     if (found->current->generation == generation) return is_damaged();
     if (found->older && found->older->generation == generation) {
       const journal_header& next = *found->current;
-      if (next.first_commit == cursor->last_commit() + 1 && next.seed == cursor->last_commit_chain()) {
+      if (journal_rules::follows(next, *cursor)) {
         walk(next);
         return true;
       }

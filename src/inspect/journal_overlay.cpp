@@ -87,9 +87,7 @@ class reading {
   std::optional<journal_header> successor_of(const journal_cursor& cursor) const {
     const std::uint64_t generation = cursor.header().generation + 1;
     const std::optional<journal_header> header = header_at(generation % 2).value;
-    if (!header || header->generation != generation || header->first_commit != cursor.last_commit() + 1 ||
-        header->seed != cursor.last_commit_chain())
-      return std::nullopt;
+    if (!header || header->generation != generation || !journal_rules::follows(*header, cursor)) return std::nullopt;
     return header;
   }
 
@@ -102,8 +100,7 @@ class reading {
     if (found.older) {
       journal_cursor older = cursor_for(*found.older);
       is_sound = walk(older);
-      if (is_sound && (older.last_commit() + 1 != found.current->first_commit ||
-                       older.last_commit_chain() != found.current->seed)) {
+      if (is_sound && !journal_rules::follows(*found.current, older)) {
         refuse(journal_condition::damaged, "journal-damaged", older.position(),
                journal_rules::damaged_behind(name_, older.last_commit()));
         is_sound = false;

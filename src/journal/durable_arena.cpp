@@ -5,6 +5,7 @@
 
 #include "arena_parts.hpp"
 #include "deferred_map/container/version.hpp"
+#include "deferred_map/format/journal_rules.hpp"
 
 namespace dm {
 namespace {
@@ -58,8 +59,26 @@ void durable_arena::expand(std::uint64_t slots) {
       if (wanted > capacity_on_disk_) disk_->allocate_slots(capacity_on_disk_, wanted);
     }
     capacity_on_disk_ = std::max(capacity_on_disk_, wanted);
+    sync_growth();
   }
   control_->capacity = static_cast<std::uint32_t>(wanted);
+}
+
+/// The file's length is not the journal's, and a loss of power may take it back. Opening makes the file as long again, but
+/// believes no more than a journal can have filled: room beyond that is on the disk before a commit can tell of it.
+void durable_arena::sync_growth() {
+  if ((capacity_on_disk_ - capacity_synced_) * header_.slot_stride_bytes <= journal_rules::growth_believed_bytes / 2)
+    return;
+  try {
+    sync_arena();
+  } catch (const error& e) {
+    fail_and_poison(e);
+  }
+}
+
+void durable_arena::sync_arena() {
+  disk_->arena().sync();
+  capacity_synced_ = capacity_on_disk_;
 }
 
 void durable_arena::truncate(std::uint64_t slots) noexcept {
@@ -279,7 +298,7 @@ bool durable_arena::write_older_pages(std::uint64_t until) {
 
 /// Returns whether it could: a reader that came after the pages were written may be walking the generation's records.
 bool durable_arena::retire_older() {
-  disk_->arena().sync();
+  sync_arena();
   const std::uint64_t generation = journal_->generation() - 1;
   if (!disk_->try_keep_out_readers(generation)) return false;
   try {

@@ -208,7 +208,7 @@ void durable_arena::replay(const control_block& in_file) {
     older.emplace(cursor_for(*first));
     walk(*older, in_file, arena_fits, older_pages_);
     // What a younger one follows was on the disk before it was begun.
-    if (older->last_commit() + 1 != second->first_commit || older->last_commit_chain() != second->seed) {
+    if (!journal_rules::follows(*second, *older)) {
       if (!options_.salvage) refuse_damaged_behind(older->last_commit());
       found_.salvaged = went_back = true;
       second = first;
@@ -265,9 +265,7 @@ void durable_arena::follow() {
     walk(*following_, *control_, fits, unused);
     const std::uint64_t next = following_->header().generation + 1;
     const std::optional<journal_header> header = read_journal_header(next % 2).value;
-    if (!header || header->generation != next || header->first_commit != following_->last_commit() + 1 ||
-        header->seed != following_->last_commit_chain())
-      return;
+    if (!header || header->generation != next || !journal_rules::follows(*header, *following_)) return;
     disk_->pin(next);
     disk_->unpin(pinned_);
     pinned_ = next;
@@ -327,7 +325,7 @@ void durable_arena::begin_use() {
   say_in_use(*control_);
   constexpr std::size_t marks_bytes = offsetof(control_block, slot_count);
   disk_->arena().write(header_.control_offset, std::as_bytes(std::span(control_, 1)).first(marks_bytes));
-  disk_->arena().sync();
+  sync_arena();
   changed_pages_.add(header_.control_offset, sizeof(control_block));
   committed_ = *control_;
   changes_ = std::make_unique<journal::change_log>(slots_, header_.slot_stride_bytes, header_.slots_max, index_);

@@ -29,9 +29,16 @@ generations judge(const journal_header_result& even, const journal_header_result
 /// The arena alone has everything up to its commit, whatever is beside it.
 bool was_closed(const control_block& in_file) noexcept;
 
+/// Whether the older generation's chain, of which `older` is at the end, ends where the younger says that it begins.
+bool follows(const journal_header& younger, const journal_cursor& older) noexcept;
+
 /// Whether a commit may change these bytes: counts, index, or slots, up to the last there can be: the arena's
 /// counts may be of a later moment, when there was less room already.
 bool is_sound(const journal_range& range, const arena_header& header) noexcept;
+
+/// Growth that nothing in the journal fills (a head start, room that was reserved) and that is believed all the same, though
+/// the file lost it with the power. Whoever commits more waits for the file first.
+inline constexpr std::uint64_t growth_believed_bytes = std::uint64_t{512} << 20;
 
 /// Whether an arena that has bytes for `slots_there` slots can have room for `slots`: what was made room for was filled by
 /// commits, but for a head start. A few bytes that say otherwise are damage, not a reason to fill the disk or to take memory.

@@ -139,6 +139,8 @@ class durable_arena {
   void apply(const journal_commit& commit, std::uint64_t generation, journal::page_set& pages);
   void begin_use();
   void grow_file(std::uint64_t slots);
+  void sync_growth();
+  void sync_arena();
   void build_record();
   void add_range(std::uint64_t offset, const std::byte* bytes, std::uint64_t size, std::uint32_t old_version);
   [[noreturn]] void fail_and_poison(const error& e);
@@ -175,6 +177,7 @@ class durable_arena {
   std::optional<journal::journal_writer> journal_;
   control_block committed_;             // the control block of the last commit
   std::uint64_t capacity_on_disk_ = 0;  // slots for which the file has blocks
+  std::uint64_t capacity_synced_ = 0;   // and had when it was last synced
   std::vector<std::byte> record_;       // built by every commit, kept for its memory
   std::uint64_t range_count_ = 0;
   journal::page_set changed_pages_;                             // by the journal's current generation
