@@ -41,8 +41,8 @@ void run(ledger::book& book, std::uint64_t transfers, std::uint64_t per_commit, 
       // Every so often somebody changes their mind, and none of it ever was.
       if (random() % 64 == 0) book.rollback();
     }
-    const std::uint64_t commit = book.commit();
-    ++commits;
+    const std::uint64_t before = book.last_commit(), commit = book.commit();
+    commits += commit != before;
     if (say) fmt::print("{}\n", commit), std::fflush(stdout);
     if (commits % 256 == 0) show_progress(moved, transfers);
   }
@@ -88,7 +88,8 @@ int main(int argc, char** argv) {
   for (auto* verb : {loading, running, checking, showing}) verb->add_option("file", file, "The ledger")->required();
   loading->add_option("--accounts", accounts, "How many there are to be in all")->capture_default_str();
   loading->add_option("--batch", batch, "How many in each commit")->capture_default_str()->check(CLI::PositiveNumber);
-  running->add_option("--transfers", transfers, "How many")->capture_default_str();
+  running->add_option("--transfers", transfers, "How many to try; some accounts will not have enough")
+      ->capture_default_str();
   running->add_option("--per-commit", per_commit, "How many in each commit")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -45,7 +45,7 @@ struct image {
 };
 
 struct event {
-  enum class what { write, resize, sync, failed_sync, create, publish, remove, nothing };
+  enum class what { write, resize, sync, failed_sync, create, publish, remove };
   what kind;
   bool of_journal;
   std::uint64_t offset = 0;  // or the size
@@ -57,6 +57,8 @@ struct event {
 
 /// What goes wrong with a call.
 enum class trouble { none, io_error, full };
+/// What a call asks for.
+enum class asked { read, write, sync, room, name };
 
 class machine {
  public:
@@ -68,13 +70,15 @@ class machine {
   /// What the program has been told, and what it has begun.
   void returned(std::uint64_t commit) { safe_ = std::max(safe_, commit), begun_ = std::max(begun_, commit); }
   void begins(std::uint64_t commit) { begun_ = std::max(begun_, commit); }
-  /// A program that was told less than the disk has: it looked again.
-  void forget_begun(std::uint64_t commit) { begun_ = commit; }
+  /// What was begun after this commit was lost with its process.
+  void lost_after(std::uint64_t commit) { begun_ = commit; }
   std::uint64_t safe() const noexcept { return safe_; }
   std::uint64_t begun() const noexcept { return begun_; }
 
   /// Asked before each call that can fail.
   std::function<trouble()> trouble_with_call = [] { return trouble::none; };
+  /// What the last call asked for that failed.
+  asked failed() const noexcept { return failed_; }
   bool readers_in_the_way = false;
   /// The process that has it open is dead, as for what it still may do.
   bool killed = false;
@@ -92,13 +96,18 @@ class machine {
     e.seed = random_();
     trace_.push_back(std::move(e));
   }
-  trouble ask() const { return trouble_with_call(); }
+  trouble ask(asked what) {
+    const trouble found = trouble_with_call();
+    if (found != trouble::none) failed_ = what;
+    return found;
+  }
 
   image files_;
   bool journal_named_ = true;  // where there is one
   dm::arena_header header_;
   std::vector<event> trace_;
   std::uint64_t safe_ = 0, begun_ = 0;
+  asked failed_ = asked::read;
   random_bits random_{1};
 };
 
@@ -114,7 +123,7 @@ class file_in_machine final : public dm::storage_file {
 
   std::uint64_t size_bytes() const override { return on_.content(of_journal_).size(); }
   std::size_t read(std::uint64_t offset, std::span<std::byte> out) const override {
-    if (const trouble t = on_.ask(); t != trouble::none) fail(trouble::io_error);
+    if (on_.ask(asked::read) != trouble::none) fail(trouble::io_error);
     const bytes& from = on_.content(of_journal_);
     if (offset >= from.size()) return 0;
     const auto got = std::min<std::uint64_t>(out.size(), from.size() - offset);
@@ -122,7 +131,7 @@ class file_in_machine final : public dm::storage_file {
     return got;
   }
   void write(std::uint64_t offset, std::span<const std::byte> data) override {
-    const trouble t = on_.ask();
+    const trouble t = on_.ask(asked::write);
     // A call that fails has written some of the sectors before, never all: then it would not have failed.
     if (t != trouble::none) {
       const std::uint64_t sectors = (offset % 512 + data.size() + 511) / 512;
@@ -138,13 +147,13 @@ class file_in_machine final : public dm::storage_file {
     if (t != trouble::none) fail(t);
   }
   void sync() override {
-    const trouble t = on_.ask();
+    const trouble t = on_.ask(asked::sync);
     on_.record({t == trouble::none ? event::what::sync : event::what::failed_sync, of_journal_, 0, {}});
     if (t != trouble::none) fail(trouble::io_error);
   }
   void start_writing(std::uint64_t, std::uint64_t) noexcept override {}
   void set_size(std::uint64_t size) override {
-    if (const trouble t = on_.ask(); t != trouble::none) fail(t);
+    if (const trouble t = on_.ask(asked::room); t != trouble::none) fail(t);
     if (size > size_bytes())
       grow(size);
     else
@@ -155,7 +164,7 @@ class file_in_machine final : public dm::storage_file {
   void allocate(std::uint64_t size) {
     const std::uint64_t before = size_bytes();
     if (size <= before) return;
-    const trouble t = on_.ask();
+    const trouble t = on_.ask(asked::room);
     if (t != trouble::none) size = before + below(on_.random_, size - before + 1);
     if (size > before) {
       grow(size);
@@ -193,7 +202,7 @@ class storage_in_machine final : public dm::storage {
   }
   dm::storage_file* journal() override { return journal_ ? &*journal_ : nullptr; }
   dm::storage_file& create_journal() override {
-    if (const trouble t = on_.ask(); t != trouble::none) fail(t);
+    if (const trouble t = on_.ask(asked::name); t != trouble::none) fail(t);
     on_.files_.journal.emplace();
     on_.journal_named_ = false;
     on_.record({event::what::create, true, 0, {}});
@@ -201,7 +210,7 @@ class storage_in_machine final : public dm::storage {
     return *journal_;
   }
   void publish_journal() override {
-    if (const trouble t = on_.ask(); t != trouble::none) fail(t);
+    if (const trouble t = on_.ask(asked::name); t != trouble::none) fail(t);
     on_.journal_named_ = true;
     on_.record({event::what::publish, true, 0, {}});
   }
@@ -236,7 +245,6 @@ class storage_in_machine final : public dm::storage {
   bool writable_;
   file_in_machine arena_;
   std::optional<file_in_machine> journal_;
-  // 4096-aligned is not needed: nothing here is mapped.
   std::vector<std::byte> view_;
   std::filesystem::path path_ = "simulated";
 };
@@ -387,8 +395,6 @@ class medium {
           unnamed_.reset();
         else
           removing_ = true;
-        break;
-      case what::nothing:
         break;
     }
   }

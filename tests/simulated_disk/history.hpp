@@ -1,8 +1,6 @@
 // What a program does with a durable map on a simulated machine, at random, and what it must find after each crash.
 #pragma once
 
-#include <xxhash.h>
-
 #include <boost/describe.hpp>
 #include <map>
 #include <optional>
@@ -103,7 +101,7 @@ class program {
     known_.require_is(at, *arena_);
     known_.forget_after(at);
     closing_ = false;
-    on_.forget_begun(at);
+    on_.lost_after(at);
     on_.returned(at);
     on_.begins(at + 1);  // slots that were reserved are given back
     closing_ = true;     // if this fails, the giving back may have happened

@@ -1,10 +1,8 @@
 // The ledger on a disk that loses its power: no cent is made or lost, and no transfer that it was told of.
 #include <cstdio>
-#include <fstream>
 
 #include "../../examples/ledger/ledger.hpp"
-#include "../temporary_directory.hpp"
-#include "disk.hpp"
+#include "scene.hpp"
 
 using namespace simulated;
 
@@ -20,20 +18,10 @@ ledger::book open_on(machine& on) {
 }  // namespace
 
 int main() {
-  temporary_directory directory;
-  const auto path = directory / "book";
-  {
+  const auto [files, header] = made_by([](const std::filesystem::path& path) {
     auto book = ledger::book::create(path, small);
     ledger::load(book, 50, 10, [](std::uint64_t) {});
-  }
-  std::ifstream in(path, std::ios::binary);
-  const std::string content((std::istreambuf_iterator<char>(in)), {});
-  image files;
-  files.arena.resize(content.size());
-  std::memcpy(files.arena.data(), content.data(), content.size());
-  dm::arena_header header;
-  std::memcpy(&header, files.arena.data(), sizeof header);
-
+  });
   random_bits random(11);
   std::uint64_t states = 0, most = 0;
   try {

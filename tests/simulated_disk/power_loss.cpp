@@ -7,15 +7,13 @@
 // `samples` random ones. Each outcome that was not seen yet is a *state*. The map is opened from it and must be, byte for
 // byte, at the last commit that had returned or at one that was under way. Of every so many states some are then used and
 // cut again, at any moment of the recovery and of the commits after it (`again`: how many cuts each).
+#include <xxhash.h>
+
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <unordered_set>
 
-#include "../temporary_directory.hpp"
 #include "history.hpp"
+#include "scene.hpp"
 
 using namespace simulated;
 
@@ -39,28 +37,9 @@ struct totals {
   std::uint64_t ahead = 0;  // states at a commit that had not returned
 };
 
-image made_by_library() {
-  temporary_directory directory;
-  const auto path = directory / "m";
-  map::create(path, how).close();
-  std::ifstream in(path, std::ios::binary);
-  const std::string content((std::istreambuf_iterator<char>(in)), {});
-  image files;
-  files.arena.resize(content.size());
-  std::memcpy(files.arena.data(), content.data(), content.size());
-  return files;
-}
-
-dm::arena_header header_of(const image& files) {
-  dm::arena_header header;
-  std::memcpy(&header, files.arena.data(), sizeof header);
-  return header;
-}
-
 class campaign {
  public:
-  campaign(const options& how_much, const image& empty)
-      : how_much_(how_much), empty_(empty), header_(header_of(empty)) {}
+  campaign(const options& how_much, const scene& in) : how_much_(how_much), empty_(in.files), header_(in.header) {}
 
   void run(std::uint64_t seed) {
     random_.seed(seed * 7919);
@@ -80,7 +59,6 @@ class campaign {
   }
 
   const totals& found() const { return totals_; }
-  std::string where() const { return where_; }
 
  private:
   void explore(const image& start, const machine& on, const states& known, unsigned depth) {
@@ -111,9 +89,8 @@ class campaign {
     if (!seen_.insert(hash).second) return;
     ++totals_.states;
     if (depth != 0) ++totals_.states_again;
-    std::string& at = depth == 0 ? where_ : where_again_;
-    at = (depth == 0 ? "event " : ", then event ") + std::to_string(event) + " (commits " + std::to_string(safe) +
-         " to " + std::to_string(begun) + ")";
+    const std::string at = (depth == 0 ? "event " : ", then event ") + std::to_string(event) + " (commits " +
+                           std::to_string(safe) + " to " + std::to_string(begun) + ")";
     try {
       if (below(random_, 16) == 0) {
         machine looked_at(files, header_);
@@ -158,24 +135,22 @@ class campaign {
   random_bits random_;
   std::unordered_set<std::uint64_t> seen_;
   totals totals_;
-  std::string where_, where_again_;
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
   options how_much;
-  const std::map<std::string, std::uint64_t*> known{
-      {"--histories", &how_much.histories},       {"--first", &how_much.first},
-      {"--transactions", &how_much.transactions}, {"--ways", &how_much.ways},
-      {"--samples", &how_much.samples},           {"--again", &how_much.again}};
-  for (int i = 1; i < argc; i += 2) {
-    const auto at = known.find(argv[i]);
-    if (at == known.end() || i + 1 == argc) return std::fprintf(stderr, "power_loss: what is %s?\n", argv[i]), 2;
-    *at->second = std::strtoull(argv[i + 1], nullptr, 10);
-  }
-  const image empty = made_by_library();
-  campaign c(how_much, empty);
+  if (!take_numbers(argc, argv,
+                    {{"--histories", &how_much.histories},
+                     {"--first", &how_much.first},
+                     {"--transactions", &how_much.transactions},
+                     {"--ways", &how_much.ways},
+                     {"--samples", &how_much.samples},
+                     {"--again", &how_much.again}}))
+    return 2;
+  const scene in = made_by([](const std::filesystem::path& path) { map::create(path, how).close(); });
+  campaign c(how_much, in);
   for (std::uint64_t seed = how_much.first; seed < how_much.first + how_much.histories; ++seed) {
     try {
       c.run(seed);
