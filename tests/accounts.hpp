@@ -43,4 +43,22 @@ void in_killed_child(F work) {
   child.kill();
 }
 
+/// A process that makes a map of 100 accounts there, and gives all of them the same new balance in each commit, for ever,
+/// with checkpoints now and then. Returns when the map is there.
+inline child_process writer_at_full_speed(const std::filesystem::path& path) {
+  child_process writer([&](const child_process::mouth& say) {
+    map m = map::create(path, {.max_slots = 10'000, .journal_bytes = 10'000});
+    for (int i = 0; i < 100; ++i) m.insert(with_balance(0));
+    m.commit();
+    say('r');
+    for (std::int64_t round = 1;; ++round) {
+      for (account& value : m.values()) value.balance = round;
+      m.commit(round % 3 == 0 ? dm::sync::now : dm::sync::later);
+      if (round % 7 == 0) m.checkpoint();
+    }
+  });
+  REQUIRE(writer.hear() == 'r');
+  return writer;
+}
+
 }  // namespace accounts

@@ -92,18 +92,7 @@ TEST_CASE("a reader follows from a closed file through writers that come and go"
 TEST_CASE("readers that come at any moment find a whole commit, while commits and checkpoints go on") {
   temporary_directory directory;
   const auto path = directory / "m";
-  child_process writer([&](const child_process::mouth& say) {
-    map m = map::create(path, {.max_slots = 10'000, .journal_bytes = 10'000});
-    for (int i = 0; i < 100; ++i) m.insert(with_balance(0));
-    m.commit();
-    say('r');
-    for (std::int64_t round = 1;; ++round) {
-      for (account& value : m.values()) value.balance = round;
-      m.commit(round % 3 == 0 ? dm::sync::now : dm::sync::later);
-      if (round % 7 == 0) m.checkpoint();
-    }
-  });
-  REQUIRE(writer.hear() == 'r');
+  child_process writer = writer_at_full_speed(path);
   std::int64_t last = 0;
   std::size_t mixed = 0, backwards = 0;
   const auto look = [&](const map& m) {

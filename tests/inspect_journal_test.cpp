@@ -106,18 +106,7 @@ TEST_CASE("a durable map that was closed has no journal and needs none") {
 TEST_CASE("while a writer commits and checkpoints, each look is at one whole commit, and stays there") {
   temporary_directory directory;
   const auto path = directory / "m";
-  child_process writer([&](const child_process::mouth& say) {
-    map m = map::create(path, {.max_slots = 10'000, .journal_bytes = 10'000});
-    for (int i = 0; i < 100; ++i) m.insert(with_balance(0));
-    m.commit();
-    say('r');
-    for (std::int64_t round = 1;; ++round) {
-      for (account& value : m.values()) value.balance = round;
-      m.commit(round % 3 == 0 ? dm::sync::now : dm::sync::later);
-      if (round % 7 == 0) m.checkpoint();
-    }
-  });
-  REQUIRE(writer.hear() == 'r');
+  child_process writer = writer_at_full_speed(path);
   std::size_t mixed = 0, backwards = 0, faults = 0;
   std::int64_t last = 0;
   // Under the sanitizers a look takes so long that the journal grows with each: few, then.

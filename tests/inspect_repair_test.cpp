@@ -15,6 +15,7 @@
 #include "deferred_map/inspect.hpp"
 #include "deferred_map/mapped_map.hpp"
 #include "deferred_map/shared_map.hpp"
+#include "failing_source.hpp"
 #include "files.hpp"
 #include "parts_value.hpp"
 #include "temporary_directory.hpp"
@@ -486,29 +487,6 @@ TEST_CASE("many faults at once, at random places, end in a sound map or in a ref
   }
   CHECK(repaired > 40);
 }
-
-namespace {
-
-/// A medium with a page it cannot give.
-class failing_source final : public dm::inspect::byte_source {
- public:
-  failing_source(std::string bytes, std::uint64_t bad_page) : bytes_(std::move(bytes)), bad_(bad_page * 4096) {}
-  std::size_t read(std::uint64_t offset, std::span<std::byte> out) const override {
-    if (offset < bad_ + 4096 && bad_ < offset + out.size())
-      throw dm::error(std::make_error_code(std::errc::io_error), "medium", "reading it failed");
-    if (offset >= bytes_.size()) return 0;
-    const std::size_t size = std::min<std::size_t>(out.size(), bytes_.size() - offset);
-    std::memcpy(out.data(), &bytes_[offset], size);
-    return size;
-  }
-  std::uint64_t size_bytes() const override { return bytes_.size(); }
-
- private:
-  std::string bytes_;
-  std::uint64_t bad_;
-};
-
-}  // namespace
 
 TEST_CASE("what the medium cannot give is lost, its keys stay dead, and all else is kept") {
   temporary_directory directory(temporary_directory::in_memory());

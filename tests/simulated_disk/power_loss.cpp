@@ -42,7 +42,9 @@ class campaign {
   campaign(const options& how_much, const scene& in) : how_much_(how_much), empty_(in.files), header_(in.header) {}
 
   void run(std::uint64_t seed) {
+    // A history by itself is what it is among others, so that what it found can be looked at.
     random_.seed(seed * 7919);
+    seen_.clear();
     machine on(empty_, header_);
     states known;
     program running(on, known, seed);
@@ -87,8 +89,9 @@ class campaign {
     std::uint64_t hash = XXH3_64bits_withSeed(files.arena.data(), files.arena.size(), safe * 1'000'003 + begun);
     if (files.journal) hash ^= XXH3_64bits_withSeed(files.journal->data(), files.journal->size(), 1);
     if (!seen_.insert(hash).second) return;
-    ++totals_.states;
-    if (depth != 0) ++totals_.states_again;
+    const bool is_new = counted_.insert(hash).second;
+    totals_.states += is_new;
+    totals_.states_again += is_new && depth != 0;
     const std::string at = (depth == 0 ? "event " : ", then event ") + std::to_string(event) + " (commits " +
                            std::to_string(safe) + " to " + std::to_string(begun) + ")";
     try {
@@ -133,7 +136,8 @@ class campaign {
   const image& empty_;
   dm::arena_header header_;
   random_bits random_;
-  std::unordered_set<std::uint64_t> seen_;
+  std::unordered_set<std::uint64_t> seen_;     // of this history
+  std::unordered_set<std::uint64_t> counted_;  // of all
   totals totals_;
 };
 
