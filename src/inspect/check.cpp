@@ -283,9 +283,7 @@ class slot_check {
   /// Behind the last slot lie zeros, or what shrinking left: vacant slots of generations up to the floor.
   void leftover_slots() {
     const arena_header& layout = arena_.layout();
-    // Behind the room for slots a durable arena keeps what commits that made it smaller did not care to write.
-    const std::uint64_t end = arena_.is_durable() ? std::min<std::uint64_t>(arena_.slots_in_file(), control_.capacity)
-                                                  : arena_.slots_in_file();
+    const std::uint64_t end = arena_.slots_in_file();
     const std::uint32_t floor = std::max(control_.generation_floor, version::first_generation);
     const std::uint64_t at_once = std::max<std::uint64_t>((std::uint64_t{1} << 20) / layout.slot_stride_bytes, 1);
     for (std::uint64_t first = control_.slot_count; first < end;) {

@@ -137,7 +137,8 @@ void durable_arena::build_record() {
 
   const std::uint64_t stride = header_.slot_stride_bytes;
   changes_->for_each_slot([&](std::uint32_t slot, const std::byte* was) {
-    if (slot >= control_->capacity) return;  // made, and given back at once: nobody looks there
+    // Made, and given back at once. But one that a commit had, and that was given back now, is to be vacant behind the last.
+    if (slot >= control_->capacity && slot >= committed_.slot_count) return;
     const std::byte* is = slots_ + slot * stride;
     if (std::memcmp(is, was, stride) == 0) return;  // somebody could have stored to it, and did not
     add_range(header_.slots_offset + slot * stride, is, stride, version_at(was));

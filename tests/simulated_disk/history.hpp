@@ -30,7 +30,7 @@ struct wrong : std::runtime_error {
 };
 
 /// All that a commit stands for: counts, index and the slots in use, byte for byte. Not the marks, which are of an opening;
-/// nor what lies behind the slots in use, where a slot that comes into use is written whole, in a new generation.
+/// nor what lies behind the slots in use (see below), where a slot that comes into use is written whole, in a new generation.
 inline bytes state_of(dm::durable_arena& arena) {
   const auto* control = reinterpret_cast<const std::byte*>(&arena.control());
   bytes out(control + 64, control + 128);
@@ -40,6 +40,19 @@ inline bytes state_of(dm::durable_arena& arena) {
   const std::byte* slots = arena.slots();
   out.insert(out.end(), slots, slots + std::uint64_t{arena.control().slot_count} * arena.header().slot_stride_bytes);
   return out;
+}
+
+/// Behind the slots in use lies what shrinking leaves, as `dm-inspect check` has it: nothing, or vacant slots of generations
+/// up to the floor.
+inline void require_sound_leftovers(dm::durable_arena& arena) {
+  const dm::control_block& control = arena.control();
+  for (std::uint64_t slot = control.slot_count; slot < control.capacity; ++slot) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, arena.slots() + slot * arena.header().slot_stride_bytes, sizeof word);
+    if (word == 0) continue;
+    if (!dm::version::is_vacant(word) || dm::version::generation(word) > std::max(control.generation_floor, 1u))
+      throw wrong("behind the last slot lies one that shrinking does not leave: slot " + std::to_string(slot));
+  }
 }
 
 /// The states of commits by their numbers.
@@ -53,6 +66,7 @@ class states {
   void require_is(std::uint64_t commit, dm::durable_arena& arena) const {
     const auto at = of_.find(commit);
     if (at == of_.end()) throw wrong("there never was a commit " + std::to_string(commit));
+    require_sound_leftovers(arena);
     const bytes now = state_of(arena);
     if (now == at->second) return;
     std::ostringstream text;
