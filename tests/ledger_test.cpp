@@ -1,8 +1,4 @@
 // The ledger as people run it, killed at any moment.
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <random>
@@ -11,49 +7,23 @@
 #include "catch.hpp"
 #include "effort.hpp"
 #include "run_tool.hpp"
-
-extern char** environ;
+#include "running_program.hpp"
 
 namespace {
 
-struct killed_run {
-  std::uint64_t last_said = 0;  // the last commit of which it said that it is on the disk
-};
-
-/// Runs the ledger, and kills it some time after it said something.
-killed_run run_and_kill(const std::string& tool, const std::filesystem::path& file, unsigned after_us) {
-  int ends[2];
-  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-  posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-  const std::string name = file.string();
-  const char* const arguments[] = {tool.c_str(),   "run", name.c_str(), "--transfers", "1000000",
-                                   "--per-commit", "3",   "--say",      nullptr};
-  pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, tool.c_str(), &actions, nullptr, const_cast<char**>(arguments), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  ::close(ends[1]);
-  REQUIRE(failed == 0);
+/// Runs the ledger, and kills it some time after it said something. Returns the last commit of which it said that it is on
+/// the disk.
+std::uint64_t run_and_kill(const char* tool, const std::filesystem::path& file, unsigned after_us) {
+  running_program ledger(tool, {"run", file.string(), "--transfers", "1000000", "--per-commit", "3", "--say"});
+  // Before it says the first, what it says of a crash.
   std::string said;
-  char piece[4096];
-  ssize_t got = ::read(ends[0], piece, sizeof piece);
-  if (got > 0) said.append(piece, static_cast<std::size_t>(got));
+  do said = ledger.line();
+  while (said.find("went on after a crash") != std::string::npos);
+  REQUIRE_FALSE(said.empty());
   ::usleep(after_us);
-  ::kill(pid, SIGKILL);
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  while ((got = ::read(ends[0], piece, sizeof piece)) > 0) said.append(piece, static_cast<std::size_t>(got));
-  ::close(ends[0]);
-  REQUIRE(WIFSIGNALED(status));
-  killed_run found;
-  // The last line that is whole.
-  const std::size_t end = said.rfind('\n');
-  REQUIRE(end != std::string::npos);
-  const std::size_t begin = end == 0 ? std::string::npos : said.rfind('\n', end - 1);
-  found.last_said = std::stoull(said.substr(begin == std::string::npos ? 0 : begin + 1));
-  return found;
+  REQUIRE(ledger.end(SIGKILL) == -SIGKILL);
+  for (std::string next = said; !next.empty(); next = ledger.line()) said = next;
+  return std::stoull(said);
 }
 
 }  // namespace
@@ -73,11 +43,11 @@ TEST_CASE("a ledger that is killed hundreds of times never makes or loses money,
   std::mt19937 random(7);
   std::uint64_t transfers = 0;
   for (int i = 0; i < kills; ++i) {
-    const killed_run ended = run_and_kill(tool, file, static_cast<unsigned>(random() % 6000));
+    const std::uint64_t last_said = run_and_kill(tool, file, static_cast<unsigned>(random() % 6000));
     INFO("kill " << i);
     // To look is enough now and then: what the journal holds then goes on growing, over several lives.
     const auto book = i % 4 == 0 ? ledger::book::open(file) : ledger::book::open_read_only(file);
-    REQUIRE(book.last_commit() >= ended.last_said);
+    REQUIRE(book.last_commit() >= last_said);
     const ledger::audit found = ledger::check(book);
     REQUIRE(found.accounts == 300);
     REQUIRE(found.transfers >= transfers);
