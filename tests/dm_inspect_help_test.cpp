@@ -106,6 +106,10 @@ TEST_CASE("each verb's help says what it does, and every exit code is in the man
     CHECK(help.code == 0);
     CHECK(help.errors.empty());
     CHECK(help.out.find("Usage: dm-inspect " + verb) != std::string::npos);
+    const std::size_t examples = help.out.find("\nExamples:\n");
+    REQUIRE(examples != std::string::npos);
+    CHECK(help.out.find("dm-inspect " + verb, examples) != std::string::npos);
+    for (const char* option : {"--color", "--quiet"}) CHECK(help.out.find(option) != std::string::npos);
   }
   if (inspect_tool::run_shell(directory, "command -v man > /dev/null && command -v groff > /dev/null").code != 0) {
     WARN("unavailable: man and groff, to read the man page with");

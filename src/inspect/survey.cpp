@@ -14,6 +14,7 @@ class surveyor {
  public:
   surveyor(const arena_file& arena, const survey_options& options, survey& result)
       : arena_(arena),
+        options_(options),
         result_(result),
         is_shared_(arena.layout().kind == static_cast<std::uint32_t>(arena_kind::shared)),
         count_(arena.slot_count()) {
@@ -28,6 +29,7 @@ class surveyor {
     const arena_header& layout = arena_.layout();
     const std::uint64_t at_once = std::max<std::uint64_t>((std::uint64_t{1} << 20) / layout.slot_stride_bytes, 1);
     for (std::uint64_t first = 0; first < count_;) {
+      if (options_.progress) options_.progress(first, count_);
       // In a hole of the file all versions are zero, and there may be terabytes of that in a file of a few pages.
       const std::uint64_t offset = arena_.offset_of_slot(first);
       const std::uint64_t data = std::min(arena_.bytes().next_data(offset), arena_.size_bytes());
@@ -121,6 +123,7 @@ class surveyor {
   }
 
   const arena_file& arena_;
+  const survey_options& options_;
   survey& result_;
   bool is_shared_;
   std::uint64_t count_;

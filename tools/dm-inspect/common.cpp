@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <map>
 #include <utility>
 
 #include "deferred_map/format/value_text.hpp"
@@ -15,8 +14,14 @@ auto use_of_journals = dm::inspect::journal_use::apply;
 
 constexpr std::string_view segment_prefix = "shm:";
 
-/// The path of a segment that is named "shm:NAME"; any other path as it is.
-std::string path_of(const std::string& text) {
+constexpr std::pair<const char*, output_format> formats[] = {{"table", output_format::table},
+                                                             {"json", output_format::json},
+                                                             {"ndjson", output_format::ndjson},
+                                                             {"csv", output_format::csv}};
+
+}  // namespace
+
+std::string arena_path(const std::string& text) {
   if (!text.starts_with(segment_prefix)) return text;
   try {
     return dm::shm(text.substr(segment_prefix.size())).path().string();
@@ -25,30 +30,30 @@ std::string path_of(const std::string& text) {
   }
 }
 
-}  // namespace
-
-namespace {
-
-constexpr std::pair<const char*, output_format> formats[] = {{"table", output_format::table},
-                                                             {"json", output_format::json},
-                                                             {"ndjson", output_format::ndjson},
-                                                             {"csv", output_format::csv}};
-
-}  // namespace
+CLI::Validator whole_number() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        const bool is_one = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+        return is_one ? std::string() : "'" + text + "' is no whole number";
+      },
+      "");
+}
 
 void add_format_option(CLI::App& command, output_format& format, const std::string& names, const std::string& help) {
   std::map<std::string, output_format> offered;
   for (const auto& [name, value] : formats)
     if (("|" + names + "|").find("|" + std::string(name) + "|") != std::string::npos) offered.emplace(name, value);
-  command.add_option("--format", format, help)
-      ->transform(CLI::CheckedTransformer(offered).description(""))
-      ->type_name(names);
+  command.add_option("--format", format, help)->transform(one_of(names, offered))->type_name(names);
+}
+
+void add_file_option(CLI::App& command, std::filesystem::path& file) {
+  command.add_option("FILE", file, "The arena: a file, or shm:NAME for a shared-memory segment")
+      ->required()
+      ->transform(arena_path, "");
 }
 
 void add_common_options(CLI::App& command, common_options& options, const std::string& formats_offered) {
-  command.add_option("FILE", options.file, "The arena: a file, or shm:NAME for a shared-memory segment")
-      ->required()
-      ->transform(path_of, "");
+  add_file_option(command, options.file);
   command.add_flag_callback(
       "--without-journal", [] { use_of_journals = dm::inspect::journal_use::ignore; },
       "Of a durable map: the file alone, which may be of several commits, and not with its journal's commits");
@@ -60,12 +65,16 @@ void add_output_options(CLI::App& command, output_options& options, const std::s
                     formats_offered == "table|json"
                         ? "table for people (default), json for programs"
                         : "table for people (default); json, ndjson (a record a line) and csv for programs");
+  add_print_options(command, options);
+}
+
+void add_print_options(CLI::App& command, output_options& options) {
   const std::map<std::string, colour_wish> wishes{
       {"auto", colour_wish::automatic}, {"always", colour_wish::always}, {"never", colour_wish::never}};
   command
       .add_option("--color", options.colour,
                   "Colours: auto (default) on terminals that have them, unless NO_COLOR is set; always; never")
-      ->transform(CLI::CheckedTransformer(wishes).description(""))
+      ->transform(one_of("auto|always|never", wishes))
       ->type_name("auto|always|never");
   command.add_flag_callback(
       "-q,--quiet",

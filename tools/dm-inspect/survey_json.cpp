@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "exit_codes.hpp"
+#include "progress.hpp"
 
 namespace tool {
 
@@ -26,9 +27,15 @@ json unreadable_json(const dm::inspect::survey& found) {
   return ranges;
 }
 
-void complain_of_unreadable(const dm::inspect::survey& found) {
+dm::inspect::survey survey_of(const dm::inspect::arena_file& arena, const char* verb, std::uint64_t regions,
+                              bool quiet) {
+  progress shown_to_people(verb, arena.slot_count(), quiet);
+  dm::inspect::survey found = dm::inspect::take_survey(
+      arena, {.regions = regions, .progress = [&](std::uint64_t done, std::uint64_t) { shown_to_people.at(done); }});
+  shown_to_people.clear();
   for (const dm::inspect::byte_range& range : found.unreadable)
     complain(fmt::format("{} at byte {} cannot be read", bytes_text(range.size_bytes), with_commas(range.offset)));
+  return found;
 }
 
 int exit_code_of(const dm::inspect::arena_file& arena, const dm::inspect::survey& found) {

@@ -104,12 +104,15 @@ verb make_check(CLI::App& program) {
   command
       ->add_option("--limit", options->limit,
                    "List at most N findings of each rule and count the rest; 0 lists all (default 20)")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(whole_number())
       ->type_name("N");
   command->footer(
       "Reads every slot once, in constant memory. Exits with 4 where there are errors. Warnings and notes "
       "are none:\n"
-      "a note says what the next to open the file mends, or what is on its way in a file that is in use.");
+      "a note says what the next to open the file mends, or what is on its way in a file that is in use.\n\n"
+      "Examples:\n"
+      "  dm-inspect check stock.arena && echo sound\n"
+      "  dm-inspect check stock.arena --format csv --limit 0 > faults.csv");
   return {command, [options] { return show(*options); }};
 }
 

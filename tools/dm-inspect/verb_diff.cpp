@@ -194,7 +194,7 @@ verb make_diff(CLI::App& program) {
   CLI::App* command = program.add_subcommand("diff", "What is different between two arenas");
   auto options = std::make_shared<diff_options>();
   add_common_options(*command, *options, all_formats);
-  command->add_option("OTHER", options->other, "The second arena, of any kind")->required();
+  command->add_option("OTHER", options->other, "The second arena, of any kind")->required()->transform(arena_path, "");
   add_redact_option(*command, options->redact);
   command->footer(
       "Exits with 0 where both hold the same, 4 where they do not, 8 where one cannot be read.\n"

@@ -18,14 +18,13 @@ namespace {
 
 namespace version = dm::version;
 
-struct import_options {
+struct import_options : output_options {
   std::filesystem::path file;
   std::filesystem::path into;
   std::filesystem::path like;
   std::filesystem::path schema;
   std::string kind;
   std::uint64_t max_slots = 0;
-  bool quiet = false;
 };
 
 [[noreturn]] void refuse(const std::string& reason) { throw std::runtime_error(reason); }
@@ -285,6 +284,7 @@ verb make_import(CLI::App& program) {
       ->required();
   command->add_option("--into", options->into, "The new arena. An existing file is never replaced")->required();
   command->add_option("--like", options->like, "Of the type, the kind and the most slots of this arena")
+      ->transform(arena_path, "")
       ->type_name("ARENA");
   command
       ->add_option("--schema", options->schema, "Of the type that this file has: the output of 'schema --format json'")
@@ -292,8 +292,10 @@ verb make_import(CLI::App& program) {
   command->add_option("--kind", options->kind, "mapped or shared, whatever it was")
       ->check(CLI::IsMember({"mapped", "shared"}).description(""))
       ->type_name("KIND");
-  command->add_option("--max-slots", options->max_slots, "The most slots there can ever be")->type_name("N");
-  command->add_flag("--quiet", options->quiet, "Show no progress");
+  command->add_option("--max-slots", options->max_slots, "The most slots there can ever be")
+      ->check(whole_number())
+      ->type_name("N");
+  add_print_options(*command, *options);
   command->footer(
       "Keys are what they were, and dead keys stay dead. Without --like and --schema the export says what it is of; a\n"
       "table does not. Handles of reserved slots died with their process: such slots become vacant.\n"

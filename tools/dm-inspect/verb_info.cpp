@@ -212,7 +212,10 @@ verb make_info(CLI::App& program) {
   add_common_options(*command, *options);
   command->footer(
       "Takes constant time; of a durable map, as long as reading its journal. Exits with 4 where header, schema or "
-      "counts are damaged.");
+      "counts are damaged.\n\n"
+      "Examples:\n"
+      "  dm-inspect info stock.arena\n"
+      "  dm-inspect info shm:quotes --format json | jq .slots.occupied");
   return {command, [options] { return show(*options); }};
 }
 

@@ -307,8 +307,10 @@ verb make_log(CLI::App& program) {
   add_common_options(*command, *options, all_formats);
   add_redact_option(*command, options->redact);
   command->add_flag("--changes", options->changes, "Each change too; ndjson always has them");
-  command->add_option("--from", options->from, "Only commits from N on")->type_name("N");
-  command->add_option("--to", options->to, "Only commits up to N; with --follow, end there")->type_name("N");
+  command->add_option("--from", options->from, "Only commits from N on")->check(whole_number())->type_name("N");
+  command->add_option("--to", options->to, "Only commits up to N; with --follow, end there")
+      ->check(whole_number())
+      ->type_name("N");
   command->add_option("--key", options->key, "Only what happened to this key")->type_name("KEY");
   command->add_flag("-f,--follow", options->follow,
                     "Go on with each commit as it is made, from the last one on (or from --from)");

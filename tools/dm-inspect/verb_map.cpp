@@ -93,8 +93,7 @@ int show(const map_options& options) {
   const auto arena = open_with_slots(options.file);
   warn_if_in_use(arena);
   const picture_grid grid = grid_of(options, arena.slot_count());
-  const survey found = dm::inspect::take_survey(arena, {.regions = grid.cells()});
-  complain_of_unreadable(found);
+  const survey found = survey_of(arena, "map", grid.cells(), options.quiet);
   if (!options.svg.empty()) {
     const std::string name = dm::escaped(arena.path().filename().string());
     write_svg(arena, options.svg,

@@ -131,7 +131,7 @@ verb make_repair(CLI::App& program) {
   command->add_flag("--no-backup", options->no_backup, "With --in-place: do not keep it");
   command->add_flag("--dry-run", options->dry_run, "Say what would be done, and change nothing");
   command->add_option("--limit", options->limit, "List at most N findings of each rule; 0 lists all (default 20)")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(whole_number())
       ->type_name("N");
   command->footer(
       "Counts, index and marks are rebuilt from the versions of the slots, and the header from its checksum; values "

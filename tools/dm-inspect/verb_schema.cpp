@@ -24,10 +24,9 @@ void print_as_json(const dm::inspect::arena_file& arena, const dm::schema& schem
 
 enum class schema_format { cpp, json, numpy };
 
-struct schema_options {
-  std::filesystem::path file;
+struct schema_options : common_options {
   std::filesystem::path other;
-  schema_format format = schema_format::cpp;
+  schema_format printed = schema_format::cpp;
 };
 
 const dm::schema& schema_of(const dm::inspect::arena_file& arena) {
@@ -65,7 +64,7 @@ std::optional<std::string> difference_of(const described_type& first, const desc
 
 int compare(const schema_options& options) {
   const auto difference = difference_of(type_in(options.file), type_in(options.other));
-  if (options.format == schema_format::json)
+  if (options.printed == schema_format::json)
     print_json({{"schema_version", output_schema_version},
                 {"verb", "schema"},
                 {"file", text_json(options.file.string())},
@@ -79,12 +78,12 @@ int compare(const schema_options& options) {
 
 int show(const schema_options& options) {
   if (!options.other.empty()) {
-    if (options.format == schema_format::numpy) throw usage_error("a comparison is printed as cpp or json");
+    if (options.printed == schema_format::numpy) throw usage_error("a comparison is printed as cpp or json");
     return compare(options);
   }
   const auto arena = open_with_slots(options.file);
   const dm::schema& schema = schema_of(arena);
-  switch (options.format) {
+  switch (options.printed) {
     case schema_format::json:
       print_as_json(arena, schema);
       break;
@@ -104,19 +103,21 @@ verb make_schema(CLI::App& program) {
   CLI::App* command =
       program.add_subcommand("schema", "What the values look like, as C++, JSON or numpy; or how two types differ");
   auto options = std::make_shared<schema_options>();
-  command->add_option("FILE", options->file, "The arena")->required();
+  add_file_option(*command, options->file);
   const std::map<std::string, schema_format> formats{{"cpp", schema_format::cpp},
                                                      {"table", schema_format::cpp},
                                                      {"json", schema_format::json},
                                                      {"numpy", schema_format::numpy}};
   command
-      ->add_option("--format", options->format,
+      ->add_option("--format", options->printed,
                    "cpp for people (default; table is the same), json for programs, numpy for Python")
-      ->transform(CLI::CheckedTransformer(formats).description(""))
+      ->transform(one_of("cpp|json|numpy", formats))
       ->type_name("cpp|json|numpy");
+  add_print_options(*command, *options);
   command
       ->add_option("--compare", options->other,
                    "Name the first field that differs from OTHER's, an arena or what 'schema --format json' printed")
+      ->transform(arena_path, "")
       ->type_name("OTHER");
   command->footer(
       "JSON lists the fields in preorder: those at a greater depth are members of the field before them. 'import "

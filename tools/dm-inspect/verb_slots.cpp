@@ -154,7 +154,7 @@ verb make_slots(CLI::App& program) {
   command
       ->add_option("--limit", options->limit,
                    "At most N slots; 0 is all, which is the default but for tables on a terminal, where it is 20")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(whole_number())
       ->type_name("N");
   command->footer(
       "The generation of a vacant slot is that of its next life. On a terminal, values are cut to its "

@@ -149,9 +149,8 @@ json to_json(const survey& found, bool is_shared, json document) {
 int show(const stats_options& options) {
   const auto arena = open_with_slots(options.file);
   warn_if_in_use(arena);
-  const survey found = dm::inspect::take_survey(arena, {.regions = options.regions});
+  const survey found = survey_of(arena, "stats", options.regions, options.quiet);
   const bool is_shared = arena.layout().kind == static_cast<std::uint32_t>(dm::arena_kind::shared);
-  complain_of_unreadable(found);
   if (options.format == output_format::json)
     print_json(to_json(found, is_shared, json_head("stats", arena)));
   else

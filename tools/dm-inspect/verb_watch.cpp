@@ -172,7 +172,7 @@ verb make_watch(CLI::App& program) {
       ->check(CLI::Range(0.02, 86400.0).description(""))
       ->type_name("SECONDS");
   command->add_option("--count", options->count, "Stop after so many intervals; 0, the default, is never")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check(whole_number())
       ->type_name("N");
   command->footer(
       "On a terminal it draws until q or ^C; elsewhere, or with --format json, it prints a line for each interval. It\n"

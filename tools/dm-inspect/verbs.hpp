@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -41,20 +42,40 @@ verb make_log(CLI::App& program);
 verb make_list(CLI::App& program);
 verb make_gc(CLI::App& program);
 
+/// Takes digits alone: a number below 0 would otherwise be read as a very large one.
+CLI::Validator whole_number();
+/// Takes one of these names, given as "table|json", for the value it stands for, and nothing else.
+template <class Enum>
+CLI::Validator one_of(std::string names, std::map<std::string, Enum> meanings) {
+  return CLI::Validator(
+      [names = std::move(names), meanings = std::move(meanings)](std::string& text) -> std::string {
+        const auto found = meanings.find(text);
+        if (found == meanings.end()) return "'" + text + "' is none of " + names;
+        text = std::to_string(static_cast<int>(found->second));
+        return {};
+      },
+      "");
+}
+
 /// How every verb is to print.
 struct output_options {
   output_format format = output_format::table;
   colour_wish colour = colour_wish::automatic;
   bool quiet = false;
 };
-/// Declares --format, --color and --quiet. `formats_offered` is a list as "table|json".
+/// Declares --color and --quiet, which every verb has.
+void add_print_options(CLI::App& command, output_options& options);
+/// Declares these and --format. `formats_offered` is a list as "table|json".
 void add_output_options(CLI::App& command, output_options& options, const std::string& formats_offered = "table|json");
 
 /// What every verb is told that looks at an arena. Declares FILE, which may be "shm:NAME", and the output's options.
 struct common_options : output_options {
   std::filesystem::path file;
 };
+void add_file_option(CLI::App& command, std::filesystem::path& file);
 void add_common_options(CLI::App& command, common_options& options, const std::string& formats_offered = "table|json");
+/// The path of a segment that is named "shm:NAME"; any other path as it is. For options that name an arena. Errors: usage_error.
+std::string arena_path(const std::string& text);
 void add_format_option(CLI::App& command, output_format& format, const std::string& names, const std::string& help);
 /// Of verbs that show values.
 void add_redact_option(CLI::App& command, bool& redact);

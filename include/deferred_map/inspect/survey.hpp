@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "deferred_map/inspect/arena_file.hpp"
@@ -67,6 +68,7 @@ class histogram {
 struct survey_options {
   /// At most so many, of the same length each but for the last. At least 1.
   std::uint64_t regions = 1;
+  std::function<void(std::uint64_t done, std::uint64_t of)> progress = {};
 };
 
 struct survey {
