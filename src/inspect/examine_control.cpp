@@ -162,7 +162,8 @@ class control_examination {
     const auto all_zero = [](const auto& array) {
       return std::all_of(std::begin(array), std::end(array), [](auto element) { return element == 0; });
     };
-    require(all_zero(control_.unused_counts) && all_zero(control_.unused_recovery), "control-reserved",
+    const bool may_be_used = arena_.header().compatible_features != 0;
+    require(may_be_used || (all_zero(control_.unused_counts) && all_zero(control_.unused_recovery)), "control-reserved",
             severity::warning, offsetof(control_block, unused_counts), "bytes that must be 0 are not");
     require(control_.last_recovery.outcome <= static_cast<std::uint32_t>(recovery_outcome::replayed), "recovery-record",
             severity::warning, offsetof(control_block, last_recovery),

@@ -110,7 +110,12 @@ header_examination examine_header(const std::filesystem::path& path, std::span<c
     bad("header-kind", offsetof(arena_header, kind), "kind " + std::to_string(header.kind) + " is unknown");
   const bool name_ends = header.type_name.back() == '\0';
   if (!name_ends) bad("header-type-name", offsetof(arena_header, type_name), "the type name has no end");
-  if (std::any_of(header.unused.begin(), header.unused.end(), [](std::uint8_t byte) { return byte != 0; }))
+  // What such a feature keeps may be kept there.
+  if (header.compatible_features != 0)
+    bad("header-features", offsetof(arena_header, compatible_features),
+        "the file has features that this version does not know, and may ignore: what they keep is not examined",
+        severity::note);
+  else if (std::any_of(header.unused.begin(), header.unused.end(), [](std::uint8_t byte) { return byte != 0; }))
     bad("header-reserved", offsetof(arena_header, unused), "bytes that must be 0 are not", severity::warning);
 
   bool can_be_laid_out = true;

@@ -106,7 +106,8 @@ std::optional<arena_header> believed(const arena_file& arena, const arena_header
   header->schema_version = described->version;
   header->type_name = {};
   described->fields.front().type_name.copy(header->type_name.data(), header->type_name.size() - 1);
-  header->unused = {};
+  // A feature that is not known here may keep something there.
+  if (header->compatible_features == 0) header->unused = {};
   header->checksum = header->computed_checksum();
   return is_sound(*header) ? header : std::nullopt;
 }
@@ -178,7 +179,7 @@ bool repair_judge::is_repairable(const finding& found) const {
   // Without a header that can be believed nothing can be found.
   if (!header_is_sound_ || !kind_is_known_) return false;
   // Not faults, and nothing is done about them; or only their end helps.
-  for (const std::string_view rule : {"in-use", "file-longer", "schema-cut-short"})
+  for (const std::string_view rule : {"in-use", "file-longer", "schema-cut-short", "header-features"})
     if (found.rule == rule) return false;
   if (found.rule == "not-closed") return mends_when_opened_;  // else there is nothing to mend
   // A checksum that vouches for what a later version may mean.
