@@ -271,7 +271,8 @@ class slot_check {
                          std::size_t offset) {
       if (said != is)
         found_.add(rule, between_, arena_.layout().control_offset + offset, std::nullopt, [&] {
-          return std::to_string(is) + " slots are " + name + ", and the count says " + std::to_string(said);
+          return std::to_string(is) + (is == 1 ? " slot is " : " slots are ") + name + ", and the count says " +
+                 std::to_string(said);
         });
     };
     one("count-occupied", "occupied", control_.occupied, report_.occupied, offsetof(control_block, occupied));
