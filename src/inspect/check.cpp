@@ -139,6 +139,8 @@ class slot_check {
         ++report_.slots_examined;
         const std::uint64_t word = has_index_ ? taken.at(slot->index / 64) : full_word;
         one_slot(*slot, word >> (slot->index % 64) & 1, taken);
+        const std::uint64_t behind = std::uint64_t{slot->index} + 1;
+        occupied_slots(behind, scan.pass_over_occupied(64 - behind % 64), taken);
       }
       unreadable_.insert(unreadable_.end(), scan.unreadable().begin(), scan.unreadable().end());
       first = until;
@@ -149,6 +151,22 @@ class slot_check {
         found_.add("index-behind-last", between_, taken.offset_of(count / 64), std::nullopt,
                    [] { return std::string("the bitmap marks slots behind the last one vacant"); });
     }
+  }
+
+  /// Slots of one word of the bitmap that have a value, of which there is nothing to say but that it should say so too.
+  void occupied_slots(std::uint64_t first, std::uint64_t count, index_words& taken) {
+    if (count == 0) return;
+    report_.slots_examined += count;
+    report_.occupied += count;
+    if (!has_index_) return;
+    const std::uint64_t untaken = ~taken.at(first / 64) >> (first % 64) & full_word >> (64 - count);
+    for (std::uint64_t rest = untaken; rest != 0; rest &= rest - 1)
+      taken_as_vacant(first + static_cast<unsigned>(std::countr_zero(rest)), slot_state::occupied, taken);
+  }
+
+  void taken_as_vacant(std::uint64_t slot, slot_state state, const index_words& taken) {
+    found_.add("index-taken-as-vacant", between_, taken.offset_of(slot / 64), static_cast<std::uint32_t>(slot),
+               [&] { return std::string("the bitmap marks a slot vacant that is ") + to_string(state); });
   }
 
   void slots_never_made(std::uint64_t first, std::uint64_t end) {
@@ -248,9 +266,7 @@ class slot_check {
     if (!has_index_) return;
     const std::uint64_t word_offset = taken.offset_of(slot.index / 64);
     if (state != slot_state::vacant) {
-      if (!is_taken)
-        found_.add("index-taken-as-vacant", between_, word_offset, slot.index,
-                   [&] { return std::string("the bitmap marks a slot vacant that is ") + to_string(state); });
+      if (!is_taken) taken_as_vacant(slot.index, state, taken);
     } else if (const bool in_buffer = is_in_buffer(slot.index); in_buffer && !is_taken) {
       found_.add("index-listed-twice", between_, word_offset, slot.index, [] {
         return std::string("the slot is in the vacancy buffer and marked vacant in the bitmap as well");

@@ -55,8 +55,8 @@ struct slot_filter {
 
 enum class slot_parts : std::uint8_t { versions, versions_and_values };
 
-/// Visits slots in ascending order. Memory: constant, or one value if that is more. Reads ahead, a megabyte
-/// at a time.
+/// Visits slots in ascending order. Memory: constant, or one value if that is more. Reads ahead, some
+/// hundred kilobytes at a time.
 ///
 /// Requires: the arena has a layout, and outlives the scan. Errors: none; what cannot be read is in `unreadable()`.
 class slot_scan {
@@ -67,18 +67,21 @@ class slot_scan {
 
   /// The next slot that matches, or null. Valid until the next call.
   const slot_view* next();
+  /// Passes over slots that are occupied and possible, at most so many, and returns how many they were: what `next()` would
+  /// have given, without looking at it. 0 may also say that something is to be read first. Requires: no filter.
+  std::uint64_t pass_over_occupied(std::uint64_t most) noexcept;
   /// Byte ranges met so far that the medium could not give.
   const std::vector<byte_range>& unreadable() const noexcept { return unreadable_; }
 
  private:
   bool refill();
-  bool is_shared() const noexcept;
   std::uint64_t version_bytes() const noexcept;
   std::span<const std::byte> value_being_copied();
 
   const arena_file* arena_;
   slot_filter filter_;
   slot_parts parts_;
+  bool is_shared_;
   std::uint64_t next_ = 0;
   std::uint64_t end_ = 0;
   std::uint64_t chunk_begin_ = 0;  // slots [chunk_begin_, chunk_end_) are in buffer_
