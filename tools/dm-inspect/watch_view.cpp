@@ -92,10 +92,10 @@ std::string name_text(const char* name) { return fmt::format("{:<{}}", name, nam
 void add_slots(screen_text& screen, const watched_moment& moment, screen_size size, const picture_style& style) {
   const auto& counts = moment.counts;
   const double share = counts.slots == 0 ? 0 : static_cast<double>(counts.occupied) / static_cast<double>(counts.slots);
-  const std::size_t room = size.columns > 50 ? std::min<std::size_t>(size.columns - 50, 40) : 0;
+  const std::size_t room = size.columns > 55 ? std::min<std::size_t>(size.columns - 55, 40) : 0;
   screen.add(name_text("Slots"), "1")
       .add(fmt::format("{} of at most {}", with_commas(counts.slots), with_commas(moment.slots_max)));
-  screen.add(fmt::format("  {:.1f} % ", 100 * share)).add(dm::inspect::bar_text(share, room, style.unicode), "32");
+  screen.add(fmt::format("  {:.1f} % full ", 100 * share)).add(dm::inspect::bar_text(share, room, style.unicode), "32");
   screen.end_line();
   std::string text =
       name_text("") + fmt::format("{} occupied, {} reserved", with_commas(counts.occupied),
