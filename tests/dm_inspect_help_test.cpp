@@ -5,6 +5,8 @@
 #include <set>
 #include <sstream>
 
+#include <nlohmann/json.hpp>
+
 #include "inspect_tool.hpp"
 
 namespace {
@@ -120,6 +122,72 @@ TEST_CASE("each verb's help says what it does, and every exit code is in the man
   CHECK(read.code == 0);
   CHECK(read.errors.empty());
   CHECK(read.out.find("gc [NAME...]") != std::string::npos);
+}
+
+namespace {
+
+/// The names of all members, but not those of values: these are the type's own; nor the rules that findings are counted by.
+void collect_names(const nlohmann::json& document, strings& names) {
+  if (document.is_array())
+    for (const auto& element : document) collect_names(element, names);
+  if (!document.is_object()) return;
+  for (const auto& [name, member] : document.items()) {
+    names.insert(name);
+    if (name != "value" && name != "by_rule") collect_names(member, names);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the document has each name that is in the JSON of a verb") {
+  if (inspect_tool::path() == nullptr || std::getenv("SOURCE_ROOT") == nullptr) return;
+  temporary_directory directory;
+  const auto golden = root() / "tests" / "golden";
+  const std::pair<const char*, const char*> commands[] = {
+      {"info", "durable/killed.arena"},
+      {"slots", "everything.arena"},
+      {"get", "number.arena 0:1 1:1"},
+      {"stats", "shared/closed.arena"},
+      {"map", "number.arena"},
+      {"owners", "shared/killed.arena"},
+      {"watch", "shared/closed.arena --count 1 --interval 0.02"},
+      {"check", "number-killed-erasing.arena"},
+      {"repair", "number-stopped.arena --dry-run"},
+      {"schema", "everything.arena"},
+      {"schema --compare", "plain.arena number.arena"},
+      {"diff", "number.arena number-retired.arena"},
+      {"export", "number.arena"},
+      {"log", "durable/killed.arena --no-pin --changes"},
+  };
+  const std::vector<std::string> document = lines_of(read_file(root() / "docs" / "INSPECT.md"));
+  const auto line_that_begins = [&](const std::string& begin) {
+    for (const std::string& line : document)
+      if (line.starts_with(begin)) return line;
+    return std::string();
+  };
+  const std::string counts = line_that_begins("COUNTS are ");
+  std::size_t count = 0;
+  for (const auto& [verb, arguments] : commands) {
+    INFO(verb);
+    const std::string row = line_that_begins("| `" + std::string(verb) + "`");
+    REQUIRE(!row.empty());
+    // Where it says "as", the names are in another row.
+    const std::string more = row.find("as `check`") != std::string::npos    ? line_that_begins("| `check`")
+                             : row.find("as `schema`") != std::string::npos ? line_that_begins("| `schema`")
+                                                                            : "";
+    const auto result = inspect_tool::run_shell(
+        directory, "cd '" + golden.string() + "' && " +
+                       inspect_tool::command_line(std::string(verb) + " --format json " + arguments));
+    strings names;
+    collect_names(nlohmann::json::parse(result.out), names);
+    for (const std::string& name : names) {
+      if (name == "schema_version" || name == "verb" || name == "file" || name == "commit") continue;
+      INFO(name);
+      ++count;
+      CHECK((row + counts + more).find("`" + name + "`") != std::string::npos);
+    }
+  }
+  CHECK(count > 120);
 }
 
 TEST_CASE("bash completes verbs, options, their values, files and segments") {
