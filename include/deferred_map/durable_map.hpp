@@ -46,8 +46,9 @@ struct durable_holder {
 /// not const, or walking one, keeps a copy of the value until the next commit, which then looks whether it was changed.
 /// Through a const map (`std::as_const`) nothing is marked, and reading costs what it costs in a mapped_map.
 ///
-/// Memory: of a writer's own are only the pages that changed since they were last brought into the file; of a reader's, those
-/// that were changed by the commits it has seen.
+/// Memory: of a writer's own are only the pages that changed since they were last brought into the file, and all of each
+/// 2 MiB of which half or more changed (as a huge page, where there are such: gets are as fast as a mapped_map's); of a reader's,
+/// those that were changed by the commits it has seen.
 ///
 /// References: slots never move. A `T&` stays valid while its value lives and the map is open. But store through it only in
 /// the transaction in which it was given out: a commit or rollback forgets who was given what, and a store that was not

@@ -219,8 +219,7 @@ std::unique_ptr<arena> arena::open(const std::filesystem::path& path, arena_kind
   control_block control;
   const std::size_t control_size =
       s.file.read_some(s.header.control_offset, std::as_writable_bytes(std::span(&control, 1)));
-  if (control_size != sizeof control || file_size < s.header.slots_offset)
-    refuse_cut_short(path, s.header, file_size);
+  if (control_size != sizeof control || file_size < s.header.slots_offset) refuse_cut_short(path, s.header, file_size);
   s.found = how_it_was_left(control);
   s.last_owner_pid = control.owner_pid;
   s.last_owner_program.assign(control.owner_program, ::strnlen(control.owner_program, sizeof control.owner_program));

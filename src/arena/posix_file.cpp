@@ -443,21 +443,44 @@ void allow_writing(void* address, std::size_t size_bytes) {
   if (::mprotect(address, size_bytes, PROT_READ | PROT_WRITE) != 0) raise({}, errno, "making the mapping writable");
 }
 
-void map_private_at(void* address, std::size_t size_bytes, const file& mapped) {
+void map_private_at(void* address, std::size_t size_bytes, const file& mapped, std::uint64_t offset) {
   if (::mmap(address, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, mapped.descriptor(),
-             0) == MAP_FAILED)
+             static_cast<off_t>(offset)) == MAP_FAILED)
     raise(mapped.path(), errno, "mapping it");
 }
+
+namespace {
+
+/// Null where the system has none.
+void* try_reserve_zeros(std::size_t size_bytes) noexcept {
+  const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  size_bytes = std::max((size_bytes + page_bytes - 1) / page_bytes * page_bytes, page_bytes);
+  std::byte* const memory = detail::mapped_block::reserve(size_bytes);
+  if (memory == nullptr || ::mprotect(memory, size_bytes, PROT_READ | PROT_WRITE) == 0) return memory;
+  ::munmap(memory, size_bytes);
+  return nullptr;
+}
+
+}  // namespace
 
 void discard_pages(void* address, std::size_t size_bytes) noexcept {
   (void)::madvise(address, size_bytes, MADV_DONTNEED);
 }
 
 void* reserve_zeros(std::size_t size_bytes) {
-  void* const memory = ::mmap(nullptr, std::max<std::size_t>(size_bytes, 1), PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) raise({}, errno, "reserving memory");
+  void* const memory = try_reserve_zeros(size_bytes);
+  if (memory == nullptr) raise({}, errno, "reserving memory");
   return memory;
+}
+bool move_to_huge_page(void* address) noexcept {
+  constexpr std::size_t size_bytes = huge_page_bytes;
+  void* const huge = try_reserve_zeros(size_bytes);
+  if (huge == nullptr) return false;
+  (void)::madvise(huge, size_bytes, MADV_HUGEPAGE);
+  std::memcpy(huge, address, size_bytes);
+  if (::mremap(huge, size_bytes, size_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, address) != MAP_FAILED) return true;
+  ::munmap(huge, size_bytes);
+  return false;
 }
 
 void give_back(void* address, std::size_t size_bytes) noexcept {

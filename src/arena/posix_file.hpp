@@ -9,6 +9,7 @@
 #include <string>
 
 #include "deferred_map/error.hpp"
+#include "deferred_map/memory/mapped_block.hpp"
 
 namespace dm::posix {
 
@@ -118,12 +119,18 @@ void keep_from_children(void* address, std::size_t size_bytes) noexcept;
 /// Makes mapped memory unwritable, or writable again.
 void protect_read_only(void* address, std::size_t size_bytes);
 void allow_writing(void* address, std::size_t size_bytes);
-/// The file's first bytes, privately, over memory from `reserve_zeros`: stores there reach nobody else. (Boost's
+/// The file's bytes from `offset` on, privately, over memory from `reserve_zeros`: stores there reach nobody else. (Boost's
 /// mapped_region cannot map over what it did not map.) Errors: the system's.
-void map_private_at(void* address, std::size_t size_bytes, const file& mapped);
+void map_private_at(void* address, std::size_t size_bytes, const file& mapped, std::uint64_t offset);
+inline constexpr std::size_t huge_page_bytes = detail::mapped_block::huge_page_bytes;
+/// Copies so many bytes of a private mapping into a huge page, which takes their place; into small ones that lie together,
+/// where the machine has no huge ones. Returns false where it cannot, and then nothing has changed. Requires: an address that
+/// is a multiple of that size; nobody uses it meanwhile.
+bool move_to_huge_page(void* address) noexcept;
 /// Pages of a private mapping become those of the file, or zeros, again.
 void discard_pages(void* address, std::size_t size_bytes) noexcept;
-/// Memory full of zeros that costs nothing until it is stored to. Errors: the system's.
+/// Memory full of zeros that costs nothing until it is stored to, at an address that is a multiple of `huge_page_bytes`.
+/// Errors: the system's.
 void* reserve_zeros(std::size_t size_bytes);
 void give_back(void* address, std::size_t size_bytes) noexcept;
 

@@ -82,12 +82,32 @@ class posix_storage final : public storage {
             ? view_bytes_
             : std::min(view_bytes_, (arena_.size_bytes() + arena_page_bytes - 1) / arena_page_bytes * arena_page_bytes);
     if (in_file == 0) return base_;
-    const posix::file unlocked = arena_.file().opened_again(false);
-    posix::map_private_at(base_, in_file, unlocked);
+    to_map_ = arena_.file().opened_again(false);
+    posix::map_private_at(base_, in_file, to_map_, 0);
     return base_;
   }
   void discard(std::uint64_t offset, std::uint64_t size_bytes) noexcept override {
     posix::discard_pages(base_ + offset, size_bytes);
+  }
+  std::uint64_t stretch_bytes() const noexcept override { return posix::huge_page_bytes; }
+  bool gather(std::uint64_t stretch) noexcept override {
+    try {
+      // Behind the end of the file there is nothing to be copied.
+      const std::uint64_t end = (stretch + 1) * stretch_bytes();
+      return end <= view_bytes_ && end <= arena_.size_bytes() &&
+             posix::move_to_huge_page(base_ + stretch * stretch_bytes());
+    } catch (...) {
+      return false;
+    }
+  }
+  bool scatter(std::uint64_t stretch) noexcept override {
+    const std::uint64_t offset = stretch * stretch_bytes();
+    try {
+      posix::map_private_at(base_ + offset, stretch_bytes(), to_map_, offset);
+      return true;
+    } catch (...) {
+      return false;
+    }
   }
 
   bool try_keep_out_readers(std::uint64_t generation) override {
@@ -126,6 +146,7 @@ class posix_storage final : public storage {
   std::uint32_t permissions_;
   std::filesystem::path journal_path_;
   std::uint32_t opened_by_pid_ = posix::process_id();
+  posix::file to_map_;  // without the arena's locks
   std::byte* base_ = nullptr;
   std::uint64_t view_bytes_ = 0;
 };

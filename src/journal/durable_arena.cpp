@@ -197,15 +197,16 @@ std::uint64_t durable_arena::commit(sync how) {
     for (std::uint64_t i = 0; i < range_count_; ++i) {
       journal_range range;
       std::memcpy(&range, rest.data(), sizeof range);
-      changed_pages_.add(range.offset, range.size_bytes);
+      note_stored(changed_pages_, range.offset, range.size_bytes);
       rest = rest.subspan(sizeof range + journal_padded(range.size_bytes));
     }
-    changed_pages_.add(header_.control_offset, sizeof(control_block));
+    note_stored(changed_pages_, header_.control_offset, sizeof(control_block));
   }
   committed_ = *control_;
   changes_->clear();
   if (record_.capacity() > std::size_t{16} << 20) std::vector<std::byte>().swap(record_);
   checkpoint_a_little();
+  private_pages_.gather(1);
   return control_->durable_commit;
 }
 
@@ -309,18 +310,7 @@ bool durable_arena::retire_older() {
     throw;
   }
   disk_->let_in_readers(generation);
-  // The file has these pages now, so our own copies can go; but for those that have changed since.
-  const auto& pages = older_pages_.sorted();
-  for (std::uint64_t i = 0; i < pages.size();) {
-    if (changed_pages_.contains(pages[i])) {
-      ++i;
-      continue;
-    }
-    std::uint64_t end = i + 1;
-    while (end < pages.size() && pages[end] == pages[end - 1] + 1 && !changed_pages_.contains(pages[end])) ++end;
-    disk_->discard(pages[i] * arena_page_bytes, (end - i) * arena_page_bytes);
-    i = end;
-  }
+  private_pages_.give_back(older_pages_.sorted(), changed_pages_);
   older_pages_.clear();
   older_written_ = 0;
   return true;

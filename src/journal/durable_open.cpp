@@ -103,7 +103,11 @@ std::unique_ptr<durable_arena> durable_arena::attach(std::unique_ptr<storage> di
 
 durable_arena::durable_arena(std::unique_ptr<storage> disk, const arena_header& header, const durable_options& how,
                              arena_access access)
-    : disk_(std::move(disk)), header_(header), options_(how), writable_(access == arena_access::read_write) {}
+    : disk_(std::move(disk)),
+      header_(header),
+      options_(how),
+      writable_(access == arena_access::read_write),
+      private_pages_(*disk_) {}
 
 durable_arena::~durable_arena() = default;
 
@@ -295,13 +299,14 @@ void durable_arena::apply(const journal_commit& commit, std::uint64_t generation
       grow_file((range.offset + range.size_bytes - header_.slots_offset + header_.slot_stride_bytes - 1) /
                 header_.slot_stride_bytes);
     std::memcpy(base_ + range.offset, bytes.data(), bytes.size());
-    pages.add(range.offset, range.size_bytes);
+    note_stored(pages, range.offset, range.size_bytes);
     if (range.offset < header_.index_offset) grow_file(control_->capacity);  // a commit's counts come before its slots
   });
   control_->durable_commit = commit.head.commit;
   control_->durable_chain = commit.head.checksum;
   control_->durable_generation = generation;
-  pages.add(header_.control_offset, sizeof(control_block));
+  note_stored(pages, header_.control_offset, sizeof(control_block));
+  if (writable_) private_pages_.gather();
 }
 
 /// From here on it is written to.
@@ -326,7 +331,7 @@ void durable_arena::begin_use() {
   constexpr std::size_t marks_bytes = offsetof(control_block, slot_count);
   disk_->arena().write(header_.control_offset, std::as_bytes(std::span(control_, 1)).first(marks_bytes));
   sync_arena();
-  changed_pages_.add(header_.control_offset, sizeof(control_block));
+  note_stored(changed_pages_, header_.control_offset, sizeof(control_block));
   committed_ = *control_;
   changes_ = std::make_unique<journal::change_log>(slots_, header_.slot_stride_bytes, header_.slots_max, index_);
 }

@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -225,9 +226,23 @@ class storage_in_machine final : public dm::storage {
     discard(0, view_.size());
     return view_.data();
   }
+  std::uint64_t stretch_bytes() const noexcept override { return 16384; }
+  bool gather(std::uint64_t stretch) noexcept override {
+    if ((stretch + 1) * stretch_bytes() > std::min<std::uint64_t>(on_.files_.arena.size(), view_.size())) return false;
+    gathered_.insert(stretch);
+    return true;
+  }
+  bool scatter(std::uint64_t stretch) noexcept override {
+    gathered_.erase(stretch);
+    discard(stretch * stretch_bytes(), stretch_bytes());
+    return true;
+  }
   void discard(std::uint64_t offset, std::uint64_t size) noexcept override {
     const bytes& from = on_.files_.arena;
-    if (offset < from.size())
+    // No file lies behind memory of our own.
+    if (gathered_.contains(offset / stretch_bytes()))
+      std::memset(view_.data() + offset, 0, size);
+    else if (offset < from.size())
       std::memcpy(view_.data() + offset, from.data() + offset, std::min<std::uint64_t>(size, from.size() - offset));
   }
   bool try_keep_out_readers(std::uint64_t) override { return !on_.readers_in_the_way; }
@@ -246,6 +261,7 @@ class storage_in_machine final : public dm::storage {
   file_in_machine arena_;
   std::optional<file_in_machine> journal_;
   std::vector<std::byte> view_;
+  std::set<std::uint64_t> gathered_;
   std::filesystem::path path_ = "simulated";
 };
 

@@ -59,6 +59,14 @@ class storage {
   virtual std::byte* view() = 0;
   /// Whole pages of the view become the file's again, and cost no memory. Requires: they are the same there.
   virtual void discard(std::uint64_t offset, std::uint64_t size_bytes) noexcept = 0;
+  /// The view's n-th stretch of so many bytes can be gathered: a power of two, of pages.
+  virtual std::uint64_t stretch_bytes() const noexcept = 0;
+  /// The stretch comes to lie together in memory of our own, and costs that memory. Its addresses and bytes stay what they
+  /// are. Returns false where that cannot be, and then nothing has changed.
+  virtual bool gather(std::uint64_t stretch) noexcept = 0;
+  /// A gathered stretch becomes the file's again, as with `discard`, which is not for such stretches. Returns false where that
+  /// cannot be, and then nothing has changed.
+  virtual bool scatter(std::uint64_t stretch) noexcept = 0;
 
   // Readers in other processes. Each pins the generation of the journal that it has not yet seen the end of (0: it has seen
   // no journal); what that generation and later ones changed must not reach the arena before it has gone on.

@@ -39,6 +39,7 @@
 #include "deferred_map/journal/durable_options.hpp"
 #include "deferred_map/journal/journal_writer.hpp"
 #include "deferred_map/journal/page_set.hpp"
+#include "deferred_map/journal/private_pages.hpp"
 
 namespace dm {
 
@@ -142,6 +143,10 @@ class durable_arena {
   void sync_growth();
   void sync_arena();
   void build_record();
+  void note_stored(journal::page_set& pages, std::uint64_t offset, std::uint64_t size_bytes) {
+    pages.add(offset, size_bytes);
+    if (writable_) private_pages_.add(offset, size_bytes);
+  }
   void add_range(std::uint64_t offset, const std::byte* bytes, std::uint64_t size, std::uint32_t old_version);
   [[noreturn]] void fail_and_poison(const error& e);
   void poison(const std::string& why) noexcept;
@@ -182,6 +187,7 @@ class durable_arena {
   std::uint64_t range_count_ = 0;
   journal::page_set changed_pages_;                             // by the journal's current generation
   journal::page_set older_pages_;                               // by the one before: on their way into the arena
+  journal::private_pages private_pages_;                        // of either, and what memory they take
   std::uint64_t older_written_ = 0;                             // how many of them were written
   std::unordered_map<std::uint32_t, std::uint32_t> given_out_;  // slots, and the first generation not given out
 
