@@ -517,3 +517,81 @@ TEST_CASE("what the medium cannot give is lost, its keys stay dead, and all else
   }
   CHECK(lost_in_all > 100);
 }
+
+TEST_CASE("where a slot's generation is lost, no key comes alive that it may have had") {
+  temporary_directory directory(temporary_directory::in_memory());
+  const auto path = directory / "a.arena", mended = directory / "mended.arena";
+  std::vector<dm::key> keys;
+  {
+    map m = map::create(path, {.max_slots = 64});
+    for (std::uint64_t i = 0; i < 10; ++i) keys.push_back(m.insert(parts::plain(i)));
+    m.close();
+  }
+  const std::string sound = read_file(path);
+  // The slot that is taken again and again may have had any number of lives more than the others.
+  constexpr std::uint32_t many = 5'000'000;
+  const std::function<void(editor&)> losses[] = {
+      [](editor& e) { e.set_version(9, 0); },  // zeros, as of a sector that the disk lost
+      [](editor& e) { e.set_version(9, dm::version::reserved(0)); },
+      [](editor& e) { e.save(), e.cut(e.slot(9)); },
+  };
+  for (const auto& lose : losses) {
+    write_file(path, sound);
+    editor edit(path);
+    lose(edit);
+    edit.save();
+    REQUIRE(dm::inspect::repair_to(arena_file::open(path), mended).is_clean());
+    map m = map::open(mended, {.verify = true});
+    bool is_taken_again = false;
+    for (int i = 0; i < 54; ++i) {
+      const dm::key k = m.insert(parts::plain(7));
+      if (k.index() != 9) continue;
+      is_taken_again = true;
+      CHECK(k.generation() > many);
+    }
+    CHECK(is_taken_again);
+    for (std::size_t i = 0; i < 9; ++i) CHECK(m[keys[i]].big == i);
+    CHECK_FALSE(m.contains(keys[9]));
+    m.close();
+    std::filesystem::remove(mended);
+  }
+}
+
+TEST_CASE("a value is not changed by a mark alone: a file that was closed has no update to finish") {
+  temporary_directory directory(temporary_directory::in_memory());
+  const auto path = directory / "a.arena", mended = directory / "mended.arena";
+  dm::key k;
+  {
+    map m = map::create(path, {.max_slots = 64});
+    k = m.insert(parts::plain(1));
+    m.update(k, [](parts::value& value) { value = parts::plain(2); });
+    *m.get(k) = parts::plain(3);
+    m.close();
+  }
+  editor edit(path);
+  edit.control.update_pending ^= 1;  // one bit
+  edit.keeps_marks = true;
+  edit.save();
+  const auto report = dm::inspect::repair_to(arena_file::open(path), mended);
+  CHECK(report.is_clean());
+  map m = map::open(mended, {.verify = true});
+  CHECK(fault_of_values(m, {{k, 3}}) == "");
+}
+
+TEST_CASE("what a later version keeps in a file, and others may ignore, is kept") {
+  temporary_directory directory(temporary_directory::in_memory());
+  const sample sound = make_mapped(directory);
+  editor edit(sound.path);
+  edit.header.compatible_features = 1;
+  edit.header.checksum = edit.header.computed_checksum();
+  edit.control.unused_counts[0] = 7;
+  edit.control.unused_recovery[0] = 9;
+  ++edit.control.vacant;
+  edit.put(edit.header.control_offset + 4000, std::uint32_t{11});  // behind what is described
+  edit.save();
+  REQUIRE(dm::inspect::repair_to(arena_file::open(sound.path), directory / "mended.arena").is_clean());
+  const editor mended(directory / "mended.arena");
+  CHECK(mended.control.unused_counts[0] == 7);
+  CHECK(mended.control.unused_recovery[0] == 9);
+  CHECK(mended.get<std::uint32_t>(edit.header.control_offset + 4000) == 11);
+}

@@ -17,8 +17,6 @@ namespace dm::inspect {
 namespace {
 
 constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
-// Of slots that are gone with their generations: so many lives none of them had.
-constexpr std::uint32_t lives_skipped = 1u << 20;
 // Slots that are a hole in the file are made only if they are no more than this: a damaged count can say four billion.
 constexpr std::uint64_t hole_bytes_max = std::uint64_t{256} << 20;
 
@@ -96,7 +94,7 @@ class mended_copy {
     });
     // A count that nothing vouches for is less true than a slot that was used.
     if (!is_vouched_for_) count_ = std::max(count_, last_in_use);
-    forget_holes();
+    const bool are_forgotten = forget_holes();
     if (shared_) {
       // In whole words of the bitmap, up to the end there can be.
       count_ = std::min((count_ + 63) / 64 * 64, header_.slots_max);
@@ -105,8 +103,8 @@ class mended_copy {
     }
     // As the counts: by a mark, or by the order of a killed process's stores.
     const bool was_killed = arena_.control() && !machine_stopped_ && (control_.closed | control_.synced) == 0;
-    const bool floor_is_known =
-        (is_vouched_for_ || was_killed) && lost_ == 0 && control_.generation_floor <= version::last_generation;
+    const bool floor_is_known = (is_vouched_for_ || was_killed) && lost_ == 0 && !are_forgotten &&
+                                control_.generation_floor <= version::last_generation;
     if (!floor_is_known) newest = std::max(newest, unheard_of());
     floor_ = std::max(floor_is_known ? control_.generation_floor : 0, newest > version::first_generation ? newest : 0);
     capacity_ = std::max(count_, is_vouched_for_ || control_.capacity <= in_file_
@@ -114,14 +112,15 @@ class mended_copy {
                                      : count_);
   }
 
-  /// A generation far behind every one that is known: for slots whose own is gone.
+  /// A generation far behind every one that is known, for slots whose own is gone: halfway to the last. The slot that is
+  /// vacated last is taken first, so that one may have had many millions of lives more than all others.
   std::uint32_t unheard_of() {
     if (unheard_of_ != 0) return unheard_of_;
     std::uint32_t newest = version::first_generation;
     slots_with_data(0, in_file_, [&](const slot_view& slot) {
       if (slot.readable && slot.possible) newest = std::max(newest, slot.generation());
     });
-    unheard_of_ = std::min(newest, version::last_generation - lives_skipped) + lives_skipped;
+    unheard_of_ = newest + (version::last_generation - newest) / 2;
     return unheard_of_;
   }
   /// What becomes of a version that no operation leaves: as salvage has it, if there is a generation in it at all.
@@ -154,13 +153,15 @@ class mended_copy {
                : 0;
   }
 
-  /// Slots at the end that were never made are not missed; of very many, that spares making them.
-  void forget_holes() {
+  /// Of very many slots of zeros at the end, spares making them. Returns whether there were such.
+  bool forget_holes() {
     std::uint64_t last = 0;
     slots_with_data(0, count_, [&](const slot_view& slot) {
       if (slot.version != 0 || !slot.readable) last = std::uint64_t{slot.index} + 1;
     });
-    if ((count_ - last) * header_.slot_stride_bytes > hole_bytes_max) count_ = last;
+    if ((count_ - last) * header_.slot_stride_bytes <= hole_bytes_max) return false;
+    count_ = last;
+    return true;
   }
 
   // The bytes -------------------------------------------------------------------------------------------------------
@@ -190,9 +191,11 @@ class mended_copy {
   // Slots -----------------------------------------------------------------------------------------------------------
 
   bool is_unreadable(std::uint64_t offset, std::uint64_t size) const {
-    return std::any_of(unreadable_.begin(), unreadable_.end(), [&](const byte_range& range) {
-      return range.offset < offset + size && offset < range.offset + range.size_bytes;
+    // They ascend; of a medium that is dying there may be very many.
+    const auto range = std::partition_point(unreadable_.begin(), unreadable_.end(), [&](const byte_range& before) {
+      return before.offset + before.size_bytes <= offset;
     });
+    return range != unreadable_.end() && range->offset < offset + size;
   }
   /// What a slot becomes whose bytes the medium does not give; nothing where it does.
   std::optional<std::uint32_t> lost_slot(std::uint32_t slot, std::uint32_t word) {
@@ -211,7 +214,7 @@ class mended_copy {
 
   std::uint32_t settled(std::uint32_t slot, std::uint32_t word) {
     if (const auto lost = lost_slot(slot, word)) return *lost;
-    if (word == 0) return version::vacant(std::max(floor_, version::first_generation));
+    if (word == 0) return version::vacant(std::max(floor_, unheard_of()));  // a slot that counts had a generation
     if (!version::is_possible(word)) return instead_of_impossible(word);
     return version::is_reserved(word) ? vacant_after(version::generation(word)) : word;
   }
@@ -247,9 +250,11 @@ class mended_copy {
     return occupied | (head[2] + 1) << 32;
   }
 
-  /// As opening does: a committed update is copied from the scratch area, unless that may be of another moment.
+  /// As opening does: a committed update is copied from the scratch area, unless that may be of another moment. In a file
+  /// that was closed there is none, whatever its control block says: the area holds an older value.
   void finish_update() {
-    if (shared_ || machine_stopped_ || control_.update_pending != 1 || control_.update_index >= count_) return;
+    if (shared_ || machine_stopped_ || (control_.closed | control_.synced) != 0) return;
+    if (control_.update_pending != 1 || control_.update_index >= count_) return;
     std::uint32_t word = 0;
     const std::uint64_t offset = arena_.offset_of_slot(control_.update_index);
     out_.read_some(offset, std::as_writable_bytes(std::span(&word, 1)));
@@ -283,9 +288,20 @@ class mended_copy {
       made.retired = static_cast<std::uint32_t>(counts.retired);
       made.generation_floor = floor_;
     }
+    if (header_.compatible_features != 0) keep_for_features(made);
     // `disk_failed` was about the disk under the other file: all of this one is synced before it has a name.
     made.closed = made.synced = made.checksum();
     out_.write_all(header_.control_offset, std::as_bytes(std::span(&made, 1)));
+  }
+
+  /// What a feature that is not known here may keep beside the control block.
+  void keep_for_features(control_block& made) {
+    std::memcpy(made.unused_counts, control_.unused_counts, sizeof made.unused_counts);
+    std::memcpy(made.unused_recovery, control_.unused_recovery, sizeof made.unused_recovery);
+    const std::uint64_t behind = header_.control_offset + sizeof made;
+    std::vector<std::byte> kept(static_cast<std::size_t>(header_.scratch_offset - behind));
+    read_around_errors(arena_.bytes(), behind, kept, unreadable_);
+    out_.write_all(behind, kept);
   }
 
   const arena_file& arena_;

@@ -34,7 +34,7 @@ constexpr std::pair<std::string_view, std::string_view> mendings[] = {
     {"version-impossible",
      "the slot becomes vacant in its next generation, or far behind all that are known where its own is gone"},
     {"word-impossible", "the slot becomes vacant, in its next generation if it was not"},
-    {"slot-never-made", "the slot becomes vacant in its first generation"},
+    {"slot-never-made", "the slot becomes vacant, far behind every generation that is known: its own is gone"},
     {"slot-owned", "reserved slots become vacant in their next generation, updates are finished"},
     {"leftover-slot", "the slot is cleared and the floor raised; or counted, where nothing vouches for the count"},
     {"buffer-", "buffer and bitmap are rebuilt from the versions"},
