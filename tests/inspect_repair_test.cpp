@@ -578,6 +578,35 @@ TEST_CASE("a value is not changed by a mark alone: a file that was closed has no
   CHECK(fault_of_values(m, {{k, 3}}) == "");
 }
 
+TEST_CASE("a file is repaired the same however few of its faults are listed") {
+  temporary_directory directory(temporary_directory::in_memory());
+  const sample sound = make_mapped(directory);
+  editor edit(sound.path);
+  ++edit.control.vacant;
+  edit.save();
+  for (const std::size_t listed : {0, 1}) {
+    const auto plan = dm::inspect::plan_repair(arena_file::open(sound.path), {.listed_per_rule_max = listed});
+    CHECK(plan.is_needed);
+    CHECK(plan.refusal == "");
+  }
+}
+
+TEST_CASE("a file that is in use is not copied for a sound one because its header is damaged besides") {
+  temporary_directory directory(temporary_directory::in_memory());
+  const auto path = directory / "a.arena";
+  map m = map::create(path, {.max_slots = 64});
+  m.insert(parts::plain(1));
+  for (const std::size_t at : {50, 64}) {  // of the uuid; of the slot's length, so that no slot is found
+    const char before = read_file(path)[at];
+    overwrite(path, at, std::string(1, static_cast<char>(before ^ 0x55)));
+    const auto refused = error_of([&] { dm::inspect::repair_to(arena_file::open(path), directory / "mended.arena"); });
+    REQUIRE(refused);
+    CHECK(refused->code() == dm::errc::in_use);
+    CHECK_FALSE(std::filesystem::exists(directory / "mended.arena"));
+    overwrite(path, at, std::string(1, before));
+  }
+}
+
 TEST_CASE("what a later version keeps in a file, and others may ignore, is kept") {
   temporary_directory directory(temporary_directory::in_memory());
   const sample sound = make_mapped(directory);

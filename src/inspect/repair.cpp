@@ -1,5 +1,6 @@
 #include "deferred_map/inspect/repair.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -70,18 +71,22 @@ void require_repairable_kind(const arena_file& arena) {
                 "dm::durable_map recovers it; repair does not know how");
 }
 
+std::string who(const std::string& holders) {
+  return holders.empty() ? "a process that cannot be seen from here" : holders;
+}
+
 /// Makes the mended file, where there is something to mend, and calls `name_it(out)`.
 template <class MakeFile, class NameIt>
 repair_report repair(const arena_file& arena, const repair_options& options, MakeFile make_file, NameIt name_it) {
   repair_report report = plan_repair(arena, options);
   if (!report.is_needed || !report.refusal.empty()) return report;
-  if (arena.left() == left_state::open)
-    throw error(
-        errc::in_use, arena.path(),
-        "this arena is in use by " +
-            (arena.locks().holders.empty() ? "a process that cannot be seen from here" : arena.locks().holders) +
-            ". Close it first: what is halfway through a change is no fault");
   const with_sound_head sound(arena);
+  if (!sound.arena) throw error(errc::in_use, arena.path(), "this file is being changed. Try again when it is not");
+  // Not as the damaged one says: what is wrong with its header may hide that it is open.
+  if (sound.arena->left() == left_state::open)
+    throw error(errc::in_use, arena.path(),
+                "this arena is in use by " + who(sound.arena->locks().holders) +
+                    ". Close it first: what is halfway through a change is no fault");
   posix::file out = make_file();
   report.slots_lost = write_mended(*sound.arena, out, options.progress);
   report.after = check(arena_file(arena.path(), std::make_unique<own_file_source>(out)),
@@ -101,7 +106,8 @@ std::string_view mending_of(std::string_view rule) noexcept {
 repair_report plan_repair(const arena_file& arena, const repair_options& options) {
   require_repairable_kind(arena);
   repair_report report;
-  report.before = check(arena, {.listed_per_rule_max = options.listed_per_rule_max});
+  // One of each at least: what can be mended is told by those that are listed.
+  report.before = check(arena, {.listed_per_rule_max = std::max<std::size_t>(options.listed_per_rule_max, 1)});
   std::uint64_t mendable = 0;
   for (const finding& found : report.before.findings.listed()) {
     // A note is something to do where the next to open the file would do it; what is on its way is none.
@@ -141,9 +147,8 @@ repair_report repair_in_place(const std::filesystem::path& file, const std::file
   const posix::file locked = posix::file::open(real.empty() ? file : real, true);
   // All of it, and so every byte that an attachment of a shared map holds while it lives.
   if (!locked.try_lock(posix::lock_mode::exclusive)) {
-    const std::string holders = posix::lock_holders(locked);
     throw error(errc::in_use, file,
-                "this arena is in use by " + (holders.empty() ? "a process that cannot be seen from here" : holders) +
+                "this arena is in use by " + who(posix::lock_holders(locked)) +
                     ". It can be repaired in place only while nobody has it open");
   }
   if (!locked.name_leads_here())
