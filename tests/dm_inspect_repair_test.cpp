@@ -176,6 +176,18 @@ TEST_CASE("what cannot be mended is said to be left, and what it needs to be tol
   }();
   CHECK(of_a_durable_map.code == 8);
   CHECK(of_a_durable_map.errors.find("durable_map") != std::string::npos);
+  CHECK(of_a_durable_map.errors.find(".salvage") != std::string::npos);
+  // Where no map opens it, it is not said that one would; also where one byte says that it is another kind.
+  const std::string durable = read_file(path);
+  for (const std::size_t at : {16, 50}) {
+    write_file(path, durable);
+    overwrite(path, at, "\1");
+    const auto damaged = repair();
+    CHECK(damaged.code == 8);
+    CHECK(damaged.errors.find("durable_map's arena") != std::string::npos);
+    CHECK(damaged.errors.find(".salvage") == std::string::npos);
+    CHECK(damaged.errors.find("restore a copy") != std::string::npos);
+  }
   for (const std::string wrong : {"", "--in-place --output x", "--no-backup --output x"})
     CHECK(run_dm_inspect(directory, "repair " + wrong + quoted(path)).code == 16);
 }

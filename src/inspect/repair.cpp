@@ -61,14 +61,21 @@ struct with_sound_head {
 };
 
 void require_repairable_kind(const arena_file& arena) {
-  const auto is_durable = [](const arena_header& header) {
-    return header.kind == static_cast<std::uint32_t>(arena_kind::durable);
-  };
-  // One byte may say so that should not.
-  if (is_durable(arena.header()) && is_durable(mend_head(arena).header))
-    throw error(errc::bad_options, arena.path(),
-                "this is a durable_map's arena, and what of it is true stands in its journal. Opening it with "
-                "dm::durable_map recovers it; repair does not know how");
+  const arena_header& found = arena.header();
+  // One byte may say that it is such a one, or that it is none.
+  const bool is_sound = found.checksum == found.computed_checksum();
+  const std::uint32_t kind = is_sound ? found.kind : mend_head(arena).header.kind;
+  if (kind != static_cast<std::uint32_t>(arena_kind::durable)) return;
+  const bool can_be_opened = std::none_of(arena.findings().begin(), arena.findings().end(), [](const finding& wrong) {
+    return wrong.level == severity::error && (wrong.rule.starts_with("header-") || wrong.rule.starts_with("schema-"));
+  });
+  throw error(
+      errc::bad_options, arena.path(),
+      std::string("this is a durable_map's arena, of which its journal is a part, and repair mends neither. ") +
+          (can_be_opened ? "Opening it with dm::durable_map replays the journal; with {.salvage = true} it also "
+                           "rebuilds counts and index, and does without a journal that is missing or damaged"
+                         : "Its header or schema is damaged, and then no map opens it: restore a copy, or "
+                           "export what can be read"));
 }
 
 std::string who(const std::string& holders) {
