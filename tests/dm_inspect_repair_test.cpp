@@ -118,6 +118,49 @@ TEST_CASE("in place the mended file has the name, and the backup is what there w
   CHECK(files_in(directory) == 4);  // the file, the link, and what the tool printed
 }
 
+TEST_CASE("a repair in place that was killed before the file's place was taken is done again") {
+  if (!has_tool()) return;
+  temporary_directory directory;
+  const auto path = make_file(directory), backup = directory / "a.arena.bak";
+  damage(path);
+  const std::string before = read_file(path);
+  // What the kill leaves: the file under its second name, and the new one, whole or not, under a hidden one.
+  std::filesystem::create_hard_link(path, backup);
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  write_file(directory / (".deferred-map-" + std::to_string(status.st_ino) + ".replacement"), "not whole");
+  CHECK(run_dm_inspect(directory, "repair --in-place" + quoted(path)).code == 1);
+  CHECK(is_sound(path));
+  CHECK(read_file(backup) == before);
+  CHECK(files_in(directory) == 4);  // with what the tool printed
+  // A link that leads to the file would lead to the mended one.
+  std::filesystem::remove(backup);
+  std::filesystem::create_symlink(path, backup);
+  damage(path);
+  const auto refused = run_dm_inspect(directory, "repair --in-place" + quoted(path));
+  CHECK(refused.code == 8);
+  CHECK(refused.errors.find("there is a backup already") != std::string::npos);
+}
+
+TEST_CASE("where a backup can be no second name of the file, that is said, with what to do") {
+  if (!has_tool()) return;
+  temporary_directory directory, elsewhere(temporary_directory::in_memory());
+  const auto path = make_file(elsewhere), link = directory / "link.arena";
+  damage(path);
+  const std::string before = read_file(path);
+  std::filesystem::create_symlink(path, link);
+  const auto refused = run_dm_inspect(directory, "repair --in-place" + quoted(link));
+  if (refused.code == 1) {
+    WARN("memory and disk are the same file system here");
+    return;
+  }
+  CHECK(refused.code == 8);
+  CHECK(refused.errors.find("--no-backup") != std::string::npos);
+  CHECK(refused.errors.find("--output") != std::string::npos);
+  CHECK(read_file(path) == before);
+  CHECK(files_in(directory) == 3);
+}
+
 TEST_CASE("a file in use is not repaired") {
   if (!has_tool()) return;
   temporary_directory directory;

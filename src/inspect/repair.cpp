@@ -82,6 +82,27 @@ std::string who(const std::string& holders) {
   return holders.empty() ? "a process that cannot be seen from here" : holders;
 }
 
+/// Whether both names are of one file; a link to it is none of its names.
+bool are_two_names(const std::filesystem::path& one, const std::filesystem::path& other) {
+  std::error_code unseen;
+  const auto whole = [&](const std::filesystem::path& name) {
+    return std::filesystem::canonical(std::filesystem::absolute(name, unseen).parent_path(), unseen) / name.filename();
+  };
+  return !std::filesystem::is_symlink(one, unseen) && std::filesystem::equivalent(one, other, unseen) &&
+         whole(one) != whole(other);
+}
+
+/// A second name for the same file, which is not even copied; on the disk before the first one leads elsewhere.
+void keep_as(const std::filesystem::path& backup, const posix::file& kept) {
+  std::error_code failed;
+  std::filesystem::create_hard_link(kept.path(), backup, failed);
+  if (failed)
+    throw error(failed, backup,
+                "the backup would be a second name of the file, and there can be none here: " + failed.message() +
+                    ". Repair to another file (--output), or copy it yourself and do without (--no-backup)");
+  posix::file::open(backup, false).sync_directory();
+}
+
 /// Makes the mended file, where there is something to mend, and calls `name_it(out)`.
 template <class MakeFile, class NameIt>
 repair_report repair(const arena_file& arena, const repair_options& options, MakeFile make_file, NameIt name_it) {
@@ -161,9 +182,11 @@ repair_report repair_in_place(const std::filesystem::path& file, const std::file
   if (!locked.name_leads_here())
     throw error(errc::not_found, file, "this file was removed or replaced while it was being opened. Try again");
   const arena_file arena(locked.path(), std::make_unique<own_file_source>(locked));
+  // A repair that was killed can have left one.
+  const bool has_backup = backup.empty() || are_two_names(backup, locked.path());
   const auto make_file = [&] {
-    if (!backup.empty() && std::filesystem::exists(std::filesystem::symlink_status(backup, unseen)))
-      throw error(errc::exists, backup, "there is a backup already. Remove it, or do without one");
+    if (!has_backup && std::filesystem::exists(std::filesystem::symlink_status(backup, unseen)))
+      throw error(errc::exists, backup, "there is a backup already. Move it away, or do without one (--no-backup)");
     locked.remove_stand_in();
     posix::file out = posix::file::create_unnamed(locked.path(), 0600);
     out.take_rights_of(locked, std::nullopt);
@@ -172,12 +195,11 @@ repair_report repair_in_place(const std::filesystem::path& file, const std::file
   return repair(arena, options, make_file, [&](posix::file& out) {
     if (!locked.name_leads_here())
       throw error(errc::not_found, file, "this file was removed or replaced while it was being repaired. Try again");
-    // A second name for the same file: it is not even copied.
-    if (!backup.empty()) std::filesystem::create_hard_link(locked.path(), backup);
     try {
+      if (!has_backup) keep_as(backup, locked);
       out.take_name_of(locked);
     } catch (const error&) {
-      if (!backup.empty()) std::filesystem::remove(backup, unseen);
+      if (!has_backup && are_two_names(backup, locked.path())) std::filesystem::remove(backup, unseen);
       throw;
     }
     out.sync_directory();

@@ -50,7 +50,8 @@ repair_report repair_to(const arena_file& arena, const std::filesystem::path& ou
                         const repair_options& options = {});
 
 /// Puts a mended copy in the file's place; the file as it was stays under the name `backup`, if one is given.
-/// Errors: as `repair_to`, also where the file is open for reading, or `backup` exists; then the file is as it was.
+/// Errors: as `repair_to`, also where the file is open for reading, or `backup` exists (but as a second name of this very
+/// file, as a repair that was killed leaves it), or lies on another file system; then the file is as it was.
 repair_report repair_in_place(const std::filesystem::path& file, const std::filesystem::path& backup,
                               const repair_options& options = {});
 
