@@ -38,17 +38,6 @@ bool begins_as_durable(const byte_source& source) {
          header.kind == static_cast<std::uint32_t>(arena_kind::durable);
 }
 
-/// Stands for a file that is there and cannot be opened.
-class unreadable_source final : public byte_source {
- public:
-  explicit unreadable_source(error why) : why_(std::move(why)) {}
-  std::size_t read(std::uint64_t, std::span<std::byte>) const override { throw why_; }
-  std::uint64_t size_bytes() const override { return 0; }
-
- private:
-  error why_;
-};
-
 }  // namespace
 
 const char* to_string(left_state state) noexcept {
@@ -73,13 +62,7 @@ arena_file arena_file::open(const std::filesystem::path& path, journal_use use) 
   // Before the journal is looked for: from here on neither it nor the arena is changed under us, but for what is added. Where
   // a file system has no locks, what is written meanwhile may show.
   (void)source->pin(durable_reader_lock_offset);
-  std::unique_ptr<byte_source> journal;
-  try {
-    journal = open_file(journal_path_of(path));
-  } catch (const error& e) {
-    if (e.code() != errc::not_found) journal = std::make_unique<unreadable_source>(e);
-  }
-  return {path, std::move(source), std::move(journal)};
+  return {path, std::move(source), open_journal(path)};
 }
 
 arena_file::arena_file(std::filesystem::path path, std::unique_ptr<byte_source> source)

@@ -18,6 +18,17 @@ bool is_torn_at(const journal_cursor& cursor, const byte_source& journal) {
   return head.magic == journal_record::right_magic && head.previous == cursor.chain();
 }
 
+/// Stands for a file that is there and cannot be opened.
+class unreadable_source final : public byte_source {
+ public:
+  explicit unreadable_source(error why) : why_(std::move(why)) {}
+  std::size_t read(std::uint64_t, std::span<std::byte>) const override { throw why_; }
+  std::uint64_t size_bytes() const override { return 0; }
+
+ private:
+  error why_;
+};
+
 class reading {
  public:
   reading(const byte_source& arena, const byte_source& journal, const arena_header& layout,
@@ -281,6 +292,15 @@ std::filesystem::path journal_path_of(const std::filesystem::path& arena) {
       std::filesystem::is_symlink(arena, unseen) ? std::filesystem::canonical(arena, unseen) : arena;
   path += "-journal";
   return path;
+}
+
+std::unique_ptr<byte_source> open_journal(const std::filesystem::path& arena) {
+  try {
+    return open_file(journal_path_of(arena));
+  } catch (const error& e) {
+    if (e.code() == errc::not_found) return nullptr;
+    return std::make_unique<unreadable_source>(e);
+  }
 }
 
 void byte_patches::store(std::uint64_t offset, std::span<const std::byte> bytes) {

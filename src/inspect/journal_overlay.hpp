@@ -49,6 +49,9 @@ class overlay_source final : public byte_source {
   std::uint64_t size_bytes_;
 };
 
+/// The journal beside an arena, or null where there is none. One that cannot be opened throws that when it is read.
+std::unique_ptr<byte_source> open_journal(const std::filesystem::path& arena);
+
 /// What a journal holds, judged by the rules that opening goes by (format/journal_rules.hpp).
 struct journal_reading {
   journal_state state;

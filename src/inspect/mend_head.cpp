@@ -70,7 +70,7 @@ arena_header with_constants(arena_header header) {
 std::optional<arena_header> with_what_follows(const arena_file& arena, arena_header header) {
   if (!arena.has_layout() || header.incompatible_features != 0) return std::nullopt;
   const auto kind = static_cast<arena_kind>(header.kind);
-  if (kind != arena_kind::mapped && kind != arena_kind::shared) return std::nullopt;
+  if (kind != arena_kind::mapped && kind != arena_kind::shared && kind != arena_kind::durable) return std::nullopt;
   unsigned wrong = 0;
   const auto follows = [&](auto& field, auto should_be) {
     if (field == should_be) return;
@@ -171,15 +171,17 @@ repair_judge::repair_judge(const arena_file& arena) {
     kind = mended.header.kind;
   }
   mends_when_opened_ = arena.control() && arena.mends_when_opened();
-  kind_is_known_ =
-      kind == static_cast<std::uint32_t>(arena_kind::mapped) || kind == static_cast<std::uint32_t>(arena_kind::shared);
+  kind_is_known_ = false;
+  for (const arena_kind known : {arena_kind::mapped, arena_kind::shared, arena_kind::durable})
+    kind_is_known_ |= kind == static_cast<std::uint32_t>(known);
 }
 
 bool repair_judge::is_repairable(const finding& found) const {
   // Without a header that can be believed nothing can be found.
   if (!header_is_sound_ || !kind_is_known_) return false;
   // Not faults, and nothing is done about them; or only their end helps.
-  for (const std::string_view rule : {"in-use", "file-longer", "schema-cut-short", "header-features"})
+  for (const std::string_view rule : {"in-use", "file-longer", "schema-cut-short", "header-features", "journal-torn",
+                                      "journal-left", "journal-unreadable", "journal-newer-format"})
     if (found.rule == rule) return false;
   if (found.rule == "not-closed") return mends_when_opened_;  // else there is nothing to mend
   // A checksum that vouches for what a later version may mean.

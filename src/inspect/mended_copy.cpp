@@ -9,6 +9,7 @@
 
 #include "../arena/arena_parts.hpp"
 #include "deferred_map/container/version.hpp"
+#include "deferred_map/format/journal_rules.hpp"
 #include "deferred_map/format/shared_layout.hpp"
 #include "deferred_map/inspect/slots.hpp"
 #include "settle_slots.hpp"
@@ -24,6 +25,19 @@ std::uint32_t vacant_after(std::uint32_t generation) noexcept {
   return version::vacant(generation >= version::last_generation ? version::retired_generation : generation + 1);
 }
 
+bool is_durable(const arena_header& header) noexcept {
+  return header.kind == static_cast<std::uint32_t>(arena_kind::durable);
+}
+
+/// Whether parts of it may be older than others, so that counts and index say nothing.
+bool is_of_several_moments(const arena_file& arena) {
+  if (!is_durable(arena.layout())) return arena.left() == left_state::machine_stopped;
+  // With all commits of its journal, and only then, it is exactly the last; or alone, where it was closed.
+  const auto& journal = arena.journal();
+  if (journal && journal->condition == journal_condition::whole && journal->is_applied) return false;
+  return !arena.control() || !journal_rules::was_closed(*arena.control());
+}
+
 class mended_copy {
  public:
   mended_copy(const arena_file& arena, const posix::file& out,
@@ -33,11 +47,11 @@ class mended_copy {
         out_(out),
         progress_(progress),
         shared_(is_shared(header_)),
-        machine_stopped_(arena.left() == left_state::machine_stopped) {
+        of_several_moments_(is_of_several_moments(arena)) {
     if (arena.control()) control_ = *arena.control();
     // A mark that fits vouches for every count.
     const std::uint64_t checksum = control_.checksum();
-    is_vouched_for_ = arena.control() && !machine_stopped_ &&
+    is_vouched_for_ = arena.control() && !of_several_moments_ &&
                       (control_.closed == checksum || (control_.closed == 0 && control_.synced == checksum));
   }
 
@@ -102,7 +116,7 @@ class mended_copy {
       return;
     }
     // As the counts: by a mark, or by the order of a killed process's stores.
-    const bool was_killed = arena_.control() && !machine_stopped_ && (control_.closed | control_.synced) == 0;
+    const bool was_killed = arena_.control() && !of_several_moments_ && (control_.closed | control_.synced) == 0;
     const bool floor_is_known = (is_vouched_for_ || was_killed) && lost_ == 0 && !are_forgotten &&
                                 control_.generation_floor <= version::last_generation;
     if (!floor_is_known) newest = std::max(newest, unheard_of());
@@ -133,7 +147,7 @@ class mended_copy {
     if (!arena_.control()) return 0;
     if (!shared_) {
       // A machine that stopped may have left a count of any moment.
-      return machine_stopped_
+      return of_several_moments_
                  ? std::min<std::uint64_t>(control_.slot_count, in_file_)
                  : std::min<std::uint64_t>(control_.slot_count,
                                            is_vouched_for_ ? header_.slots_max : in_file_ + lost_slots_max());
@@ -141,7 +155,7 @@ class mended_copy {
     const bool in_words = control_.shared_slots % 64 == 0 || control_.shared_slots == header_.slots_max;
     const bool in_order = control_.shared_slots <= control_.slot_count && control_.slot_count <= control_.capacity &&
                           control_.capacity <= header_.slots_max;
-    if (in_words && in_order && !machine_stopped_) return control_.shared_slots;
+    if (in_words && in_order && !of_several_moments_) return control_.shared_slots;
     is_vouched_for_ = false;  // by whoever wrote what cannot be
     return 0;
   }
@@ -253,7 +267,7 @@ class mended_copy {
   /// As opening does: a committed update is copied from the scratch area, unless that may be of another moment. In a file
   /// that was closed there is none, whatever its control block says: the area holds an older value.
   void finish_update() {
-    if (shared_ || machine_stopped_ || (control_.closed | control_.synced) != 0) return;
+    if (shared_ || of_several_moments_ || (control_.closed | control_.synced) != 0) return;
     if (control_.update_pending != 1 || control_.update_index >= count_) return;
     std::uint32_t word = 0;
     const std::uint64_t offset = arena_.offset_of_slot(control_.update_index);
@@ -274,7 +288,7 @@ class mended_copy {
     made.opened_unix_ns = control_.opened_unix_ns;
     made.owner_pid = control_.owner_pid;
     std::memcpy(made.owner_program, control_.owner_program, sizeof made.owner_program - 1);
-    if (control_.last_recovery.outcome <= static_cast<std::uint32_t>(recovery_outcome::salvaged)) {
+    if (control_.last_recovery.outcome <= static_cast<std::uint32_t>(recovery_outcome::replayed)) {
       made.last_recovery = control_.last_recovery;
       made.last_recovery.killed_program[sizeof made.last_recovery.killed_program - 1] = '\0';
     }
@@ -287,6 +301,12 @@ class mended_copy {
       made.vacant = static_cast<std::uint32_t>(counts.vacant);
       made.retired = static_cast<std::uint32_t>(counts.retired);
       made.generation_floor = floor_;
+    }
+    if (is_durable(header_)) {
+      made.durable_commit = control_.durable_commit;
+      made.durable_generation = control_.durable_generation;
+      // Another history from here on: should the journal still lie beside it, or a copy of that, it is of another time.
+      made.durable_chain = ~control_.durable_chain;
     }
     if (header_.compatible_features != 0) keep_for_features(made);
     // `disk_failed` was about the disk under the other file: all of this one is synced before it has a name.
@@ -309,7 +329,7 @@ class mended_copy {
   const posix::file& out_;
   const std::function<void(std::uint64_t, std::uint64_t)>& progress_;
   bool shared_;
-  bool machine_stopped_;
+  bool of_several_moments_;
   bool is_vouched_for_ = false;
   control_block control_;
   std::uint64_t in_file_ = 0;

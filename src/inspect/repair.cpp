@@ -4,7 +4,9 @@
 #include <cstring>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "journal_overlay.hpp"
 #include "mended_copy.hpp"
 #include "repair_parts.hpp"
 #include "settle_slots.hpp"
@@ -43,40 +45,38 @@ constexpr std::pair<std::string_view, std::string_view> mendings[] = {
     {"shared-slots", "the number of slots is made what the file has"},
     {"shared-counts", "the counts are cleared"},
     {"attachment-left", "the entry is cleared"},
+    {"journal-",
+     "the commits that can be read are brought into the file, and the rest rebuilt from the versions as salvage "
+     "does; values may be of several commits"},
 };
 
-/// The arena with its head mended: everything else is found by it.
-struct with_sound_head {
-  std::unique_ptr<arena_file> arena;
+bool is_durable(const arena_header& header) noexcept {
+  return header.kind == static_cast<std::uint32_t>(arena_kind::durable);
+}
 
+/// The arena with its head mended: everything else is found by it.
+class with_sound_head {
+ public:
   explicit with_sound_head(const arena_file& damaged) {
     const mended_head mended = mend_head(damaged);
     if (!mended.header_is_sound) return;
     std::vector<std::byte> first_bytes(sizeof mended.header);
     std::memcpy(first_bytes.data(), &mended.header, sizeof mended.header);
     first_bytes.insert(first_bytes.end(), mended.schema_region.begin(), mended.schema_region.end());
-    arena = std::make_unique<arena_file>(damaged.path(),
-                                         std::make_unique<patched_source>(damaged.bytes(), std::move(first_bytes)));
+    auto source = std::make_unique<patched_source>(damaged.bytes(), std::move(first_bytes));
+    if (is_durable(mended.header))
+      // Where the journal's commits are in these bytes already, they are brought into them once more.
+      arena_ = std::make_unique<arena_file>(damaged.path(), std::move(source), open_journal(damaged.path()));
+    else
+      arena_ = std::make_unique<arena_file>(damaged.path(), std::move(source));
   }
-};
+  explicit operator bool() const noexcept { return arena_ != nullptr; }
+  const arena_file& operator*() const noexcept { return *arena_; }
+  const arena_file* operator->() const noexcept { return arena_.get(); }
 
-void require_repairable_kind(const arena_file& arena) {
-  const arena_header& found = arena.header();
-  // One byte may say that it is such a one, or that it is none.
-  const bool is_sound = found.checksum == found.computed_checksum();
-  const std::uint32_t kind = is_sound ? found.kind : mend_head(arena).header.kind;
-  if (kind != static_cast<std::uint32_t>(arena_kind::durable)) return;
-  const bool can_be_opened = std::none_of(arena.findings().begin(), arena.findings().end(), [](const finding& wrong) {
-    return wrong.level == severity::error && (wrong.rule.starts_with("header-") || wrong.rule.starts_with("schema-"));
-  });
-  throw error(
-      errc::bad_options, arena.path(),
-      std::string("this is a durable_map's arena, of which its journal is a part, and repair mends neither. ") +
-          (can_be_opened ? "Opening it with dm::durable_map replays the journal; with {.salvage = true} it also "
-                           "rebuilds counts and index, and does without a journal that is missing or damaged"
-                         : "Its header or schema is damaged, and then no map opens it: restore a copy, or "
-                           "export what can be read"));
-}
+ private:
+  std::unique_ptr<arena_file> arena_;
+};
 
 std::string who(const std::string& holders) {
   return holders.empty() ? "a process that cannot be seen from here" : holders;
@@ -92,10 +92,15 @@ bool are_two_names(const std::filesystem::path& one, const std::filesystem::path
          whole(one) != whole(other);
 }
 
+bool is_there(const std::filesystem::path& path) {
+  std::error_code ignored;  // whatever else is wrong with the path, using it will say
+  return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
+}
+
 /// A second name for the same file, which is not even copied; on the disk before the first one leads elsewhere.
-void keep_as(const std::filesystem::path& backup, const posix::file& kept) {
+void keep_as(const std::filesystem::path& backup, const std::filesystem::path& kept) {
   std::error_code failed;
-  std::filesystem::create_hard_link(kept.path(), backup, failed);
+  std::filesystem::create_hard_link(kept, backup, failed);
   if (failed)
     throw error(failed, backup,
                 "the backup would be a second name of the file, and there can be none here: " + failed.message() +
@@ -109,14 +114,14 @@ repair_report repair(const arena_file& arena, const repair_options& options, Mak
   repair_report report = plan_repair(arena, options);
   if (!report.is_needed || !report.refusal.empty()) return report;
   const with_sound_head sound(arena);
-  if (!sound.arena) throw error(errc::in_use, arena.path(), "this file is being changed. Try again when it is not");
+  if (!sound) throw error(errc::in_use, arena.path(), "this file is being changed. Try again when it is not");
   // Not as the damaged one says: what is wrong with its header may hide that it is open.
-  if (sound.arena->left() == left_state::open)
+  if (sound->left() == left_state::open)
     throw error(errc::in_use, arena.path(),
-                "this arena is in use by " + who(sound.arena->locks().holders) +
+                "this arena is in use by " + who(sound->locks().holders) +
                     ". Close it first: what is halfway through a change is no fault");
   posix::file out = make_file();
-  report.slots_lost = write_mended(*sound.arena, out, options.progress);
+  report.slots_lost = write_mended(*sound, out, options.progress);
   report.after = check(arena_file(arena.path(), std::make_unique<own_file_source>(out)),
                        {.listed_per_rule_max = options.listed_per_rule_max});
   name_it(out);
@@ -132,7 +137,6 @@ std::string_view mending_of(std::string_view rule) noexcept {
 }
 
 repair_report plan_repair(const arena_file& arena, const repair_options& options) {
-  require_repairable_kind(arena);
   repair_report report;
   // One of each at least: what can be mended is told by those that are listed.
   report.before = check(arena, {.listed_per_rule_max = std::max<std::size_t>(options.listed_per_rule_max, 1)});
@@ -143,7 +147,10 @@ repair_report plan_repair(const arena_file& arena, const repair_options& options
     if (found.repairable && is_due) ++mendable;
   }
   report.is_needed = mendable != 0 || !report.before.is_clean();
-  if (report.is_needed && mendable == 0)
+  for (const finding& found : report.before.findings.listed())
+    if (found.rule == "journal-unreadable" || found.rule == "journal-newer-format")
+      report.refusal = "commits that the journal has would be lost: " + found.text;
+  if (report.is_needed && mendable == 0 && report.refusal.empty())
     report.refusal =
         "nothing in this file tells what is right where it is wrong. Restore a copy, or export what can be read";
   return report;
@@ -151,9 +158,10 @@ repair_report plan_repair(const arena_file& arena, const repair_options& options
 
 repair_report repair_to(const arena_file& arena, const std::filesystem::path& output, const repair_options& options) {
   const auto make_file = [&] {
-    std::error_code ignored;  // whatever else is wrong with the path, making the file will say
-    if (std::filesystem::exists(std::filesystem::symlink_status(output, ignored)))
+    if (is_there(output))
       throw error(errc::exists, output, "the file exists already. Remove it, or choose another name");
+    if (const auto journal = journal_path_of(output); is_durable(mend_head(arena).header) && is_there(journal))
+      throw error(errc::exists, journal, "the copy must not have a journal. Remove this one, or choose another name");
     return posix::file::create_unnamed(output, 0600);
   };
   return repair(arena, options, make_file, [](posix::file& out) {
@@ -181,12 +189,19 @@ repair_report repair_in_place(const std::filesystem::path& file, const std::file
   }
   if (!locked.name_leads_here())
     throw error(errc::not_found, file, "this file was removed or replaced while it was being opened. Try again");
-  const arena_file arena(locked.path(), std::make_unique<own_file_source>(locked));
-  // A repair that was killed can have left one.
-  const bool has_backup = backup.empty() || are_two_names(backup, locked.path());
+  auto source = std::make_unique<own_file_source>(locked);
+  const arena_file arena(locked.path(), std::move(source), open_journal(locked.path()));
+  // What is kept, under which name. A repair that was killed can have done so.
+  std::vector<std::pair<std::filesystem::path, std::filesystem::path>> to_keep;
+  const std::filesystem::path journal = journal_path_of(locked.path());
+  const bool has_journal = is_durable(mend_head(arena).header) && is_there(journal);
+  if (!backup.empty()) to_keep.emplace_back(locked.path(), backup);
+  if (!backup.empty() && has_journal) to_keep.emplace_back(journal, journal_path_of(backup));
+  std::erase_if(to_keep, [](const auto& names) { return are_two_names(names.second, names.first); });
   const auto make_file = [&] {
-    if (!has_backup && std::filesystem::exists(std::filesystem::symlink_status(backup, unseen)))
-      throw error(errc::exists, backup, "there is a backup already. Move it away, or do without one (--no-backup)");
+    for (const auto& [kept, name] : to_keep)
+      if (is_there(name))
+        throw error(errc::exists, name, "there is a backup already. Move it away, or do without one (--no-backup)");
     locked.remove_stand_in();
     posix::file out = posix::file::create_unnamed(locked.path(), 0600);
     out.take_rights_of(locked, std::nullopt);
@@ -196,12 +211,21 @@ repair_report repair_in_place(const std::filesystem::path& file, const std::file
     if (!locked.name_leads_here())
       throw error(errc::not_found, file, "this file was removed or replaced while it was being repaired. Try again");
     try {
-      if (!has_backup) keep_as(backup, locked);
+      for (const auto& [kept, name] : to_keep) keep_as(name, kept);
       out.take_name_of(locked);
     } catch (const error&) {
-      if (!has_backup && are_two_names(backup, locked.path())) std::filesystem::remove(backup, unseen);
+      for (const auto& [kept, name] : to_keep)
+        if (are_two_names(name, kept)) std::filesystem::remove(name, unseen);
       throw;
     }
+    out.sync_directory();
+    // All that can be read of it is in the file now, and beside that it is of another time, should it outlive this.
+    if (!has_journal) return;
+    std::filesystem::remove(journal, unseen);
+    if (is_there(journal))
+      throw error(unseen, journal,
+                  "the mended file is in its place, but its old journal cannot be removed: " + unseen.message() +
+                      ". Remove it, and the map can be opened");
     out.sync_directory();
   });
 }

@@ -44,12 +44,13 @@ std::string_view mending_of(std::string_view rule) noexcept;
 repair_report plan_repair(const arena_file& arena, const repair_options& options = {});
 
 /// Makes a mended copy under a new name, unless nothing is wrong or nothing can be done.
-/// Errors: errc::exists, bad_options (a durable map's arena), in_use (it is open for writing), full, the system's; then
-/// there is no copy.
+/// Of a durable map's arena, the copy has the commits of its journal, and needs none.
+/// Errors: errc::exists, in_use (it is open for writing), full, the system's; then there is no copy.
 repair_report repair_to(const arena_file& arena, const std::filesystem::path& output,
                         const repair_options& options = {});
 
-/// Puts a mended copy in the file's place; the file as it was stays under the name `backup`, if one is given.
+/// Puts a mended copy in the file's place; the file as it was stays under the name `backup`, if one is given, and a durable
+/// map's journal beside that (a kill may leave the old journal beside the mended file too: then opening says so).
 /// Errors: as `repair_to`, also where the file is open for reading, or `backup` exists (but as a second name of this very
 /// file, as a repair that was killed leaves it), or lies on another file system; then the file is as it was.
 repair_report repair_in_place(const std::filesystem::path& file, const std::filesystem::path& backup,
