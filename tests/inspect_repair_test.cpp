@@ -534,6 +534,7 @@ TEST_CASE("where a slot's generation is lost, no key comes alive that it may hav
       [](editor& e) { e.set_version(9, 0); },  // zeros, as of a sector that the disk lost
       [](editor& e) { e.set_version(9, dm::version::reserved(0)); },
       [](editor& e) { e.save(), e.cut(e.slot(9)); },
+      [](editor& e) { e.set_version(8, vacant(dm::version::retired_generation)), e.save(), e.cut(e.slot(9)); },
   };
   for (const auto& lose : losses) {
     write_file(path, sound);
@@ -550,7 +551,7 @@ TEST_CASE("where a slot's generation is lost, no key comes alive that it may hav
       CHECK(k.generation() > many);
     }
     CHECK(is_taken_again);
-    for (std::size_t i = 0; i < 9; ++i) CHECK(m[keys[i]].big == i);
+    for (std::size_t i = 0; i < 8; ++i) CHECK(m[keys[i]].big == i);
     CHECK_FALSE(m.contains(keys[9]));
     m.close();
     std::filesystem::remove(mended);

@@ -132,7 +132,9 @@ class mended_copy {
     if (unheard_of_ != 0) return unheard_of_;
     std::uint32_t newest = version::first_generation;
     slots_with_data(0, in_file_, [&](const slot_view& slot) {
-      if (slot.readable && slot.possible) newest = std::max(newest, slot.generation());
+      // One that is retired has no next life, and tells nothing of the others.
+      if (slot.readable && slot.possible && !version::is_retired(slot.version))
+        newest = std::max(newest, slot.generation());
     });
     unheard_of_ = newest + (version::last_generation - newest) / 2;
     return unheard_of_;
