@@ -124,6 +124,12 @@ repair_report repair(const arena_file& arena, const repair_options& options, Mak
   report.slots_lost = write_mended(*sound, out, options.progress);
   report.after = check(arena_file(arena.path(), std::make_unique<own_file_source>(out)),
                        {.listed_per_rule_max = options.listed_per_rule_max});
+  // What cannot be read back is worth less than what there is.
+  if (report.after->findings.by_rule().count("unreadable") != 0)
+    throw error(
+        std::make_error_code(std::errc::io_error), arena.path(),
+        "the mended file cannot be read back from the disk, and was given up; this one is as it was. Look at the "
+        "disk, or repair to another one (--output)");
   name_it(out);
   return report;
 }
@@ -218,15 +224,21 @@ repair_report repair_in_place(const std::filesystem::path& file, const std::file
         if (are_two_names(name, kept)) std::filesystem::remove(name, unseen);
       throw;
     }
-    out.sync_directory();
-    // All that can be read of it is in the file now, and beside that it is of another time, should it outlive this.
-    if (!has_journal) return;
-    std::filesystem::remove(journal, unseen);
+    try {
+      out.sync_directory();
+      // All that can be read of it is in the file now, and beside that it is of another time, should it outlive this.
+      if (!has_journal) return;
+      std::filesystem::remove(journal, unseen);
+      if (!is_there(journal)) out.sync_directory();
+    } catch (const error& e) {
+      throw error(e.code(), file,
+                  "the file is repaired, but writing its directory to the disk failed: " + e.code().message() +
+                      ". After a loss of power its name may lead to the damaged file again");
+    }
     if (is_there(journal))
       throw error(unseen, journal,
                   "the mended file is in its place, but its old journal cannot be removed: " + unseen.message() +
                       ". Remove it, and the map can be opened");
-    out.sync_directory();
   });
 }
 

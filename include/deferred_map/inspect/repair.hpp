@@ -53,6 +53,7 @@ repair_report repair_to(const arena_file& arena, const std::filesystem::path& ou
 /// map's journal beside that (a kill may leave the old journal beside the mended file too: then opening says so).
 /// Errors: as `repair_to`, also where the file is open for reading, or `backup` exists (but as a second name of this very
 /// file, as a repair that was killed leaves it), or lies on another file system; then the file is as it was.
+/// The last error there can be, its directory not reaching the disk, says itself that the file is repaired all the same.
 repair_report repair_in_place(const std::filesystem::path& file, const std::filesystem::path& backup,
                               const repair_options& options = {});
 
