@@ -1,6 +1,8 @@
 // repair as people run it: copies, backups, dry runs, refusals, exit codes.
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "deferred_map/inspect.hpp"
@@ -116,6 +118,35 @@ TEST_CASE("in place the mended file has the name, and the backup is what there w
   CHECK(std::filesystem::is_symlink(directory / "link"));
   CHECK(is_sound(path));
   CHECK(files_in(directory) == 4);  // the file, the link, and what the tool printed
+}
+
+TEST_CASE(
+    "where a list says who may use a file, the mended one has it too, and its group no more rights than it gives") {
+  if (!has_tool()) return;
+  temporary_directory directory;
+  const auto path = make_file(directory);
+  damage(path);
+  // The owner and user 1000 may read and write it, its group may not: the group's bits of the mode are the list's mask.
+  struct entry {
+    std::uint16_t tag, rights;
+    std::uint32_t id = ~std::uint32_t{0};
+  };
+  const struct {
+    std::uint32_t version = 2;
+    entry entries[5] = {{1, 6}, {2, 6, 1000}, {4, 0}, {16, 6}, {32, 0}};
+  } list;
+  constexpr const char* attribute = "system.posix_acl_access";
+  if (::setxattr(path.c_str(), attribute, &list, sizeof list, 0) != 0) {
+    WARN("this file system keeps no such lists");
+    return;
+  }
+  REQUIRE(run_dm_inspect(directory, "repair --in-place" + quoted(path)).code == 1);
+  char found[sizeof list] = {};
+  CHECK(::getxattr(path.c_str(), attribute, found, sizeof found) == ssize_t{sizeof list});
+  CHECK(std::memcmp(found, &list, sizeof list) == 0);
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  CHECK((status.st_mode & 0777) == 0660);
 }
 
 TEST_CASE("a repair in place that was killed before the file's place was taken is done again") {

@@ -9,9 +9,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <random>
@@ -88,6 +90,15 @@ void store_in_place(int descriptor) noexcept {
   flags |= FS_NOCOW_FL;
   (void)::ioctl(descriptor, FS_IOC_SETFLAGS, &flags);  // a wish: without it everything else holds all the same
 #endif
+}
+
+/// Gives one file the list of rights that another has, if it has one. False where that cannot be.
+bool take_list_of_rights(int descriptor, int from) noexcept {
+  constexpr const char* list = "system.posix_acl_access";
+  std::array<char, 4096> bytes;
+  const ssize_t size = ::fgetxattr(from, list, bytes.data(), bytes.size());
+  if (size < 0) return errno == ENODATA || errno == EOPNOTSUPP;
+  return ::fsetxattr(descriptor, list, bytes.data(), static_cast<std::size_t>(size), 0) == 0;
 }
 
 struct stat status_of(int descriptor, const std::filesystem::path& path) {
@@ -222,6 +233,8 @@ void file::take_rights_of(const file& other, std::optional<std::uint32_t> permis
   if (::fchown(descriptor_, theirs.st_uid, theirs.st_gid) != 0 &&
       ::fchown(descriptor_, static_cast<uid_t>(-1), theirs.st_gid) != 0)
     mode &= ~static_cast<mode_t>(070);
+  // With such a list the group's bits are a mask for all that it names; without it they would be rights of the group.
+  if (!permissions && !take_list_of_rights(descriptor_, other.descriptor_)) mode &= ~static_cast<mode_t>(070);
   if (::fchmod(descriptor_, mode) != 0) fail(errno, "setting its access rights");
 }
 

@@ -36,7 +36,8 @@ class file {
   void take_name_of(const file& replaced);
   /// Removes what a kill within `take_name_of(*this)` left. Requires: this file is locked exclusively.
   void remove_stand_in() const;
-  /// Owner and group of `other`, as far as this process may give them, and `permissions`, or those `other` has.
+  /// Owner and group of `other`, as far as this process may give them, and `permissions`, or those `other` has: mode and
+  /// list (ACL).
   void take_rights_of(const file& other, std::optional<std::uint32_t> permissions) const;
   /// Takes the name away again, if it still leads to this file.
   void take_back_name() const noexcept;
