@@ -76,19 +76,28 @@ class slot_settling {
       const std::uint64_t offset = header_.slots_offset + first * stride;
       chunk.assign(static_cast<std::size_t>((count - 1) * stride + word_bytes_), std::byte{0});
       file_.read_some(offset, chunk);
+      bool is_changed = false;
       for (std::uint64_t i = 0; i < count; ++i) {
         const std::uint64_t slot = first + i;
         std::uint64_t word = 0;
         std::memcpy(&word, chunk.data() + i * stride, word_bytes_);
         const std::uint64_t found = word;
         settle_(static_cast<std::uint32_t>(slot), word);
-        if (word != found) file_.write_all(offset + i * stride, std::as_bytes(std::span(&word, 1)).first(word_bytes_));
+        if (word != found) {
+          const auto bytes = std::as_bytes(std::span(&word, 1)).first(word_bytes_);
+          // Of a shared arena `settle` may have stored the slot's value, which the chunk has as it was.
+          if (is_shared(header_)) file_.write_all(offset + i * stride, bytes);
+          std::copy(bytes.begin(), bytes.end(), chunk.begin() + static_cast<std::ptrdiff_t>(i * stride));
+          is_changed = true;
+        }
         if (is_taken(static_cast<std::uint32_t>(word))) bits |= std::uint64_t{1} << (slot % 64);
         if (slot % 64 == 63) {
           taken.add(bits);
           bits = 0;
         }
       }
+      // At once: there may be millions of slots that were never made.
+      if (is_changed && !is_shared(header_)) file_.write_all(offset, chunk);
     }
     // Behind the last slot there is nothing to take.
     if (slot_count % 64 != 0) taken.add(bits | full_word << (slot_count % 64));
