@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstring>
+#include <functional>
 
 #include "catch.hpp"
 #include "deferred_map/format/arena_header.hpp"
@@ -159,6 +160,28 @@ TEST_CASE("a file that is refused when its slots have been looked at keeps its s
   std::filesystem::resize_file(path, size);
   CHECK(code_of([&] { map::open(path); }) == dm::errc::damaged);
   CHECK(std::filesystem::file_size(path) == size);
+}
+
+TEST_CASE("repair gives up slots and room that are holes, and takes no blocks for them") {
+  temporary_directory directory;
+  const auto room = [](dm::control_block& c) { c.capacity = all_slots, --c.occupied; };
+  for (const std::function<void(dm::control_block&)>& change : {std::function(room), std::function(all_are_slots)}) {
+    const auto path = long_file(directory, {}, change), mended = directory / "mended";
+    REQUIRE(dm::inspect::repair_to(dm::inspect::arena_file::open(path), mended).is_clean());
+    CHECK(blocks_of(mended) < 16 << 20);
+    CHECK(map::open(mended, {.verify = true}).size() == 100);
+    std::filesystem::remove(mended);
+  }
+}
+
+TEST_CASE("repair of slots that are holes up to one at the far end is refused, and takes no blocks") {
+  temporary_directory directory;
+  const auto path = long_file(directory, {.closed = false}, [](dm::control_block& c) { --c.occupied; });
+  const auto header = read_at<dm::arena_header>(path, 0);
+  write_at(path, header.slots_offset + (std::uint64_t{1} << 26) * header.slot_stride_bytes, std::uint32_t{7});
+  CHECK(code_of([&] { dm::inspect::repair_to(dm::inspect::arena_file::open(path), directory / "mended"); }) ==
+        dm::errc::damaged);
+  CHECK_FALSE(std::filesystem::exists(directory / "mended"));
 }
 
 TEST_CASE("the inspection counts slots that are holes without reading them") {

@@ -18,7 +18,7 @@ namespace dm::inspect {
 namespace {
 
 constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
-// Slots that are a hole in the file are made only if they are no more than this: a damaged count can say four billion.
+// Slots and room that are a hole in the file are made only if they are no more: a damaged count can say four billion.
 constexpr std::uint64_t hole_bytes_max = std::uint64_t{256} << 20;
 
 std::uint32_t vacant_after(std::uint32_t generation) noexcept {
@@ -124,6 +124,10 @@ class mended_copy {
     capacity_ = std::max(count_, is_vouched_for_ || control_.capacity <= in_file_
                                      ? std::min<std::uint64_t>(control_.capacity, in_file_)
                                      : count_);
+    // Room without blocks is given up, as by opening: a few bytes of a file can say that it is terabytes.
+    const std::uint64_t there = arena_.bytes().allocated_bytes();
+    const std::uint64_t room_bytes = (capacity_ - count_) * header_.slot_stride_bytes;
+    if (room_bytes > there + std::max(there, hole_bytes_max)) capacity_ = count_;
   }
 
   /// A generation far behind every one that is known, for slots whose own is gone: halfway to the last. The slot that is
@@ -172,12 +176,21 @@ class mended_copy {
   /// Of very many slots of zeros at the end, spares making them. Returns whether there were such.
   bool forget_holes() {
     std::uint64_t last = 0;
+    std::uint64_t there = 0;
     slots_with_data(0, count_, [&](const slot_view& slot) {
+      ++there;
       if (slot.version != 0 || !slot.readable) last = std::uint64_t{slot.index} + 1;
     });
-    if ((count_ - last) * header_.slot_stride_bytes <= hole_bytes_max) return false;
-    count_ = last;
-    return true;
+    const bool are_many = (count_ - last) * header_.slot_stride_bytes > hole_bytes_max;
+    if (are_many) count_ = last;
+    const std::uint64_t holes = count_ > there ? count_ - there : 0;
+    if (holes * header_.slot_stride_bytes > std::max(there * header_.slot_stride_bytes, hole_bytes_max))
+      throw error(
+          errc::damaged, arena_.path(),
+          "most of the " + std::to_string(count_) +
+              " slots up to the last are holes without disk blocks, so that it is hardly one of them. Restore a "
+              "copy, or export what can be read");
+    return are_many;
   }
 
   // The bytes -------------------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ repair_report plan_repair(const arena_file& arena, const repair_options& options
 
 /// Makes a mended copy under a new name, unless nothing is wrong or nothing can be done.
 /// Of a durable map's arena, the copy has the commits of its journal, and needs none.
-/// Errors: errc::exists, in_use (it is open for writing), full, the system's; then there is no copy.
+/// Errors: errc::exists, in_use (it is open for writing), damaged (a few bytes of it say that it is far longer than what it
+/// has), full, the system's; then there is no copy.
 repair_report repair_to(const arena_file& arena, const std::filesystem::path& output,
                         const repair_options& options = {});
 
