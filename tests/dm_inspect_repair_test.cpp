@@ -239,31 +239,32 @@ TEST_CASE("what cannot be mended is said to be left, and what it needs to be tol
   CHECK(header.code == 4);
   CHECK(header.out.find("Restore a copy") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(copy));
-  // A durable map's.
-  auto of_a_durable_map = [&] {
-    write_file(path, sound);
-    auto changed = read_at<dm::arena_header>(path, 0);
-    changed.kind = 2;
-    changed.checksum = changed.computed_checksum();
-    write_at(path, 0, changed);
-    return repair();
-  }();
-  CHECK(of_a_durable_map.code == 8);
-  CHECK(of_a_durable_map.errors.find("durable_map") != std::string::npos);
-  CHECK(of_a_durable_map.errors.find(".salvage") != std::string::npos);
-  // Where no map opens it, it is not said that one would; also where one byte says that it is another kind.
-  const std::string durable = read_file(path);
-  for (const std::size_t at : {16, 50}) {
-    write_file(path, durable);
-    overwrite(path, at, "\1");
-    const auto damaged = repair();
-    CHECK(damaged.code == 8);
-    CHECK(damaged.errors.find("durable_map's arena") != std::string::npos);
-    CHECK(damaged.errors.find(".salvage") == std::string::npos);
-    CHECK(damaged.errors.find("restore a copy") != std::string::npos);
-  }
   for (const std::string wrong : {"", "--in-place --output x", "--no-backup --output x"})
     CHECK(run_dm_inspect(directory, "repair " + wrong + quoted(path)).code == 16);
+}
+
+TEST_CASE("a durable map whose journal is damaged is mended, with what the journal has, and both are kept") {
+  if (!has_tool() || std::getenv("SOURCE_ROOT") == nullptr) return;
+  temporary_directory directory;
+  const auto golden = std::filesystem::path(std::getenv("SOURCE_ROOT")) / "tests" / "golden" / "durable";
+  const auto path = directory / "a.arena", journal = directory / "a.arena-journal";
+  std::filesystem::copy_file(golden / "killed.arena", path);
+  std::filesystem::copy_file(golden / "killed.arena-journal", journal);
+  const std::string arena = read_file(path), sound = read_file(journal);
+  CHECK(run_dm_inspect(directory, "repair --in-place" + quoted(path)).code == 0);
+  const auto header = read_at<dm::journal_header>(journal, 4096);
+  REQUIRE(header.magic == dm::journal_header::magic_bytes);
+  overwrite(journal, header.start_offset + 80, "\x55\x55");
+  const std::string damaged = read_file(journal);
+  REQUIRE(run_dm_inspect(directory, "check --quiet" + quoted(path)).code == 4);
+  const auto repaired = run_dm_inspect(directory, "repair --in-place" + quoted(path));
+  CHECK(repaired.code == 1);
+  CHECK(repaired.out.find("a.arena.bak-journal") != std::string::npos);
+  CHECK(run_dm_inspect(directory, "check" + quoted(path)).code == 0);
+  CHECK_FALSE(std::filesystem::exists(journal));
+  CHECK(read_file(directory / "a.arena.bak") == arena);
+  CHECK(read_file(directory / "a.arena.bak-journal") == damaged);
+  CHECK(run_dm_inspect(directory, "repair --dry-run --without-journal" + quoted(path)).code == 16);
 }
 
 TEST_CASE("verbs that read leave every file as it is, whatever is wrong with it") {

@@ -44,10 +44,13 @@ std::string result_of(const repair_options& options, const repair_report& report
   if (!report.is_needed) return "nothing to repair";
   if (!report.refusal.empty()) return report.refusal;
   if (!report.after) return "nothing was changed: a dry run";
-  const std::string where =
-      options.in_place ? dm::escaped(options.file.string()) +
-                             (options.no_backup ? "" : ", as it was in " + dm::escaped(backup_of(options).string()))
-                       : dm::escaped(options.output.string());
+  std::string where = dm::escaped((options.in_place ? options.file : options.output).string());
+  if (options.in_place && !options.no_backup) {
+    const auto backup = backup_of(options), journal = dm::inspect::journal_path_of(backup);
+    std::error_code unseen;
+    where += ", as it was in " + dm::escaped(backup.string());
+    if (std::filesystem::exists(journal, unseen)) where += " and " + dm::escaped(journal.string());
+  }
   return (report.is_clean() ? "repaired: " : "repaired, and faults are left: ") + where +
          (report.slots_lost == 0 ? "" : "; " + counted(report.slots_lost, "slot") + " could not be saved");
 }
@@ -123,7 +126,8 @@ verb make_repair(CLI::App& program) {
   CLI::App* command =
       program.add_subcommand("repair", "Makes a mended copy of a file with faults, or mends it in place");
   auto options = std::make_shared<repair_options>();
-  add_common_options(*command, *options);
+  add_file_option(*command, options->file);  // always with its journal
+  add_output_options(*command, *options);
   command->add_option("--output", options->output, "The mended copy. An existing file is never replaced")
       ->type_name("COPY");
   command->add_flag("--in-place", options->in_place,
@@ -138,7 +142,10 @@ verb make_repair(CLI::App& program) {
       "are\n"
       "kept as they are. What is done about which fault is told in docs/INSPECT.md. A repair that is killed leaves "
       "the\n"
-      "file as it was. In place, nobody may have the file open. Room for a copy is needed either way.\n"
+      "file as it was. Of a durable map's file, the mended one has all commits of the journal that can be read; in "
+      "place,\n"
+      "the journal goes to FILE.bak-journal. In place, nobody may have the file open. Room for a copy is needed either "
+      "way.\n"
       "Exits with 0 where there was nothing to do, 1 where the mended file is sound, 5 where faults are left in it, 4 "
       "where\n"
       "nothing was done about faults (a dry run; or none can be mended), 8 where it could not run.\n\n"
