@@ -10,6 +10,7 @@
 
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <random>
 #include <set>
 
@@ -217,7 +218,7 @@ contents seen_in(const inspect::arena_file& arena) {
 }
 
 struct tally {
-  std::size_t opened = 0, refused = 0, salvaged = 0, older = 0;
+  std::size_t opened = 0, refused = 0, salvaged = 0, older = 0, repaired = 0, left = 0;
 };
 
 std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
@@ -226,6 +227,39 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 }
 
 enum class damage { journal_by_accident, arena_by_accident, malice };
+
+/// A copy with what can be read of both. Returns whether there was nothing to repair; nothing where it was refused.
+std::optional<bool> repair(const std::filesystem::path& path, const std::filesystem::path& mended, bool is_arena_sound,
+                           const contents& inspected, tally& counted) {
+  std::filesystem::remove(mended);
+  std::filesystem::remove(journal_of(mended));
+  try {
+    const auto report = inspect::repair_to(inspect::arena_file::open(path), mended);
+    if (!report.is_needed) return true;
+    if (!report.after || !report.is_clean()) {
+      ++counted.left;
+      return false;
+    }
+    ++counted.repaired;
+    const auto copy = inspect::arena_file::open(mended);
+    if (inspect::plan_repair(copy).is_needed) FAIL("what was repaired needs it still");
+    const bool is_durable = copy.layout().kind == static_cast<std::uint32_t>(dm::arena_kind::durable);
+    if (!is_durable) return false;  // as somebody made it
+    map m = map::open(mended, {.verify = true});
+    // Nothing is lost, and nothing added, where the slots are sound.
+    if (is_arena_sound && contents_of(m) != inspected) FAIL("what was repaired has other values than were shown");
+    m.insert(with_balance(1));
+    m.commit();
+    if (m.verify() != "") FAIL("unsound after a commit to what was repaired");
+    return false;
+  } catch (const dm::error& e) {
+    if (e.code() == dm::errc::damaged || e.code() == dm::errc::not_an_arena || e.code() == dm::errc::type_mismatch ||
+        e.code() == dm::errc::newer_format)
+      return std::nullopt;
+    FAIL("repair: " << e.what());
+    return std::nullopt;
+  }
+}
 
 void one_round(const sample& from, damage what, std::uint64_t seed, const temporary_directory& directory,
                tally& counted) {
@@ -262,7 +296,9 @@ void one_round(const sample& from, damage what, std::uint64_t seed, const tempor
     for (int events = 0; events < 10'000 && reader.next() != nullptr; ++events) continue;
   } catch (const dm::error&) {
   }
-  if (read_file(path) != arena || read_file(journal_of(path)) != journal) FAIL("an inspection wrote");
+  const std::optional<bool> needs_no_repair =
+      repair(path, directory / "mended", what == damage::journal_by_accident, inspected, counted);
+  if (read_file(path) != arena || read_file(journal_of(path)) != journal) FAIL("an inspection or a repair wrote");
 
   bool has_opened = false;
   try {
@@ -282,6 +318,7 @@ void one_round(const sample& from, damage what, std::uint64_t seed, const tempor
     if (is_applied && shown != reader.last_commit()) FAIL("the inspection is at another commit");
   } catch (const dm::error& e) {
     if (is_arena && is_clean) FAIL("refused, and the check finds no error: " << e.what());
+    if (needs_no_repair == true) FAIL("refused, and there is nothing to repair: " << e.what());
   }
   try {
     map m = map::open(path, {.verify = true});
@@ -334,11 +371,13 @@ TEST_CASE("a damaged journal or arena is opened at a commit, or refused in words
     if (rounds > 1000)
       WARN("damage " << static_cast<int>(what) << ": " << counted.opened << " opened, " << counted.refused
                      << " refused, " << counted.salvaged << " of them salvaged, " << counted.older
-                     << " at an older commit");
+                     << " at an older commit; " << counted.repaired << " repaired, " << counted.left
+                     << " with faults left");
     if (rounds < 40) continue;
     CHECK(counted.opened > 0);
     CHECK(counted.refused > 0);
     CHECK(counted.salvaged > 0);
+    CHECK(counted.repaired > 0);
   }
   struct rusage used {};
   ::getrusage(RUSAGE_SELF, &used);
