@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "deferred_map/format/value_text.hpp"
@@ -64,11 +65,13 @@ class screen_text {
 
 std::string rate_text(double rate) { return with_commas(static_cast<std::uint64_t>(std::llround(rate))); }
 
+// Not within the function that chooses between them: g++ 12 leaves out what is in the second of two local arrays.
+constexpr std::array<const char*, 9> level_blocks{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+constexpr std::array<const char*, 9> level_ascii{" ", ".", ":", "-", "=", "+", "*", "#", "@"};
+
 /// `level` of 0 to 8, as one character.
 std::string level_text(std::size_t level, bool unicode) {
-  constexpr const char* blocks[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-  constexpr const char* ascii[] = {" ", ".", ":", "-", "=", "+", "*", "#", "@"};
-  return (unicode ? blocks : ascii)[std::min<std::size_t>(level, 8)];
+  return (unicode ? level_blocks : level_ascii)[std::min<std::size_t>(level, 8)];
 }
 /// What is more than nothing is never shown as nothing.
 std::size_t level_of(double number, double most) {
