@@ -150,6 +150,19 @@ TEST_CASE("bars and the line of what changed are drawn in ASCII where the locale
   CHECK(std::none_of(terminal.seen().begin(), terminal.seen().end(), [](char c) { return c < 0; }));
 }
 
+TEST_CASE("on a terminal that cannot place a cursor, watch prints lines as elsewhere") {
+  if (inspect_tool::path() == nullptr || !has_terminals()) return;
+  temporary_directory directory;
+  auto arguments = watch(make_file(directory), "0.02");
+  arguments.insert(arguments.end(), {"--count", "2"});
+  for (const char* kind : {"dumb", ""}) {
+    on_terminal terminal(arguments, 100, 30, kind);
+    CHECK(WEXITSTATUS(terminal.status()) == 0);
+    CHECK(terminal.seen().starts_with("time "));
+    CHECK(terminal.seen().find('\x1b') == std::string::npos);
+  }
+}
+
 TEST_CASE("what is wrong with the file is told on the terminal as it was, and ends watch") {
   if (inspect_tool::path() == nullptr || !has_terminals()) return;
   temporary_directory directory;

@@ -17,13 +17,17 @@ std::string_view variable(const char* name) {
 
 }  // namespace
 
+bool can_place_cursor() {
+  const std::string_view terminal = variable("TERM");
+  return ::isatty(STDOUT_FILENO) != 0 && !terminal.empty() && terminal != "dumb";
+}
+
 dm::inspect::palette colours(colour_wish wish) {
   using dm::inspect::palette;
   const std::string_view terminal = variable("TERM");
-  const bool can = ::isatty(STDOUT_FILENO) != 0 && !terminal.empty() && terminal != "dumb";
   if (wish == colour_wish::never) return palette::none;
   // https://no-color.org: set and not empty. Who says --color=always means it.
-  if (wish == colour_wish::automatic && (!can || !variable("NO_COLOR").empty())) return palette::none;
+  if (wish == colour_wish::automatic && (!can_place_cursor() || !variable("NO_COLOR").empty())) return palette::none;
   const std::string_view more = variable("COLORTERM");
   if (more == "truecolor" || more == "24bit") return palette::all;
   return terminal.find("256color") != std::string_view::npos || !more.empty() ? palette::many : palette::sixteen;

@@ -7,6 +7,9 @@
 
 namespace tool {
 
+/// Whether standard output is a terminal that knows control sequences, as TERM has it.
+bool can_place_cursor();
+
 enum class colour_wish { automatic, always, never };
 
 /// Whether to colour what goes to standard output, and how. By itself: on terminals that can, unless NO_COLOR is set.

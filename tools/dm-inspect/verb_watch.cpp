@@ -11,8 +11,6 @@
 #include "verbs.hpp"
 #include "watch_view.hpp"
 
-#include <unistd.h>
-
 namespace tool {
 namespace {
 
@@ -158,7 +156,7 @@ int draw(const watch_options& options) {
 }
 
 int show(const watch_options& options) {
-  const bool on_screen = ::isatty(STDOUT_FILENO) != 0 && options.format == output_format::table;
+  const bool on_screen = can_place_cursor() && options.format == output_format::table;
   return on_screen ? draw(options) : print_lines(options);
 }
 
