@@ -100,6 +100,29 @@ TEST_CASE("slots that were made or given back are no inserts and removes of them
   }
 }
 
+// New slots begin at the generation floor. One that was made before the floor went up again has an older generation than the
+// floor of the second sample, and its insert was not counted: of a ledger's 56,000 inserts a second, 108 were shown.
+TEST_CASE("inserts into new slots are counted also where the generation floor went up after them") {
+  temporary_directory directory;
+  mapped m = mapped::create(directory / "m", {.max_slots = 100'000});
+  const dm::key first = m.insert(1);
+  const auto before = sample_of(directory / "m");
+  std::vector<dm::key> keys;
+  for (std::uint64_t i = 0; i < 1000; ++i) keys.push_back(m.insert(i));
+  for (int life = 0; life < 50; ++life) m.erase(m.insert(2));
+  m.shrink_to_fit();
+  REQUIRE(m.generation_floor() > 50);
+  for (std::uint64_t i = 0; i < 500; ++i) m.insert(i);
+  const auto after = sample_of(directory / "m");
+  const auto happened = inspect::compare(before, after, 10);
+  CHECK(happened->inserts == 1500);  // what was in the slot that is gone is not seen
+  CHECK(happened->removes == 0);
+  CHECK(happened->changed == 1500);
+  for (const dm::key k : keys) m.erase(k);
+  m.erase(first);
+  CHECK(inspect::compare(after, sample_of(directory / "m"), 10)->removes == 1001);
+}
+
 TEST_CASE("updates of shared values are counted, also one that is under way, and in which slots") {
   temporary_directory directory;
   const auto path = directory / "m";

@@ -85,11 +85,12 @@ class sample_comparison {
     if (before_.uuid_ != after_.uuid_) return std::nullopt;
     for (std::uint64_t at = 0; at < after_.words_.size(); ++at) {
       const std::uint64_t slot = after_.slot_of(at);
-      const auto old = word_before(slot);
+      const word now = after_.words_[at];
+      const auto old = word_before(slot, now);
       if (!old) continue;
       ++compared_[slot / per_region_];
       ++compared_total_;
-      one(slot, *old, after_.words_[at]);
+      one(slot, *old, now);
     }
     if (after_.is_shared_) result_.updates = updates_;
     result_.is_estimated = compared_total_ != after_.slot_count_;
@@ -100,9 +101,11 @@ class sample_comparison {
  private:
   using word = slot_sample::word;
 
-  /// What the slot was; nothing where it was not looked at. A slot that was not there yet was as new slots are.
-  std::optional<word> word_before(std::uint64_t slot) const {
-    if (slot >= before_.slot_count_) return word{version::vacant(after_.first_generation_), 0};
+  /// What the slot was that is `now`; nothing where it was not looked at. One that was not there yet was as new slots are: of
+  /// the generation floor, and where that has gone up since the slot was made, of the floor there was then.
+  std::optional<word> word_before(std::uint64_t slot, word now) const {
+    if (slot >= before_.slot_count_)
+      return word{version::vacant(std::min(after_.first_generation_, generation(now.version))), 0};
     const std::uint64_t block = slot / slot_sample::block_slots;
     if (block % before_.spread_ != 0) return std::nullopt;
     const std::uint64_t at = block / before_.spread_ * slot_sample::block_slots + slot % slot_sample::block_slots;
