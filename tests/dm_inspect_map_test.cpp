@@ -1,9 +1,11 @@
 // stats and map, on files in use and on hostile command lines.
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "deferred_map/mapped_map.hpp"
 #include "deferred_map/shared_map.hpp"
-#include "inspect_tool.hpp"
+#include "inspect_terminal.hpp"
 
 namespace {
 
@@ -52,6 +54,41 @@ TEST_CASE("stats and map of files in use say what is there, and say that it is i
   CHECK(shared.size() == 50);
   CHECK(mapped.verify().empty());
   dm::shm::remove(segment.name());
+}
+
+TEST_CASE("on a terminal all of a map is to be seen at once, its head and its legend too") {
+  if (inspect_tool::path() == nullptr || !inspect_tool::has_terminals()) return;
+  temporary_directory directory;
+  auto m = dm::mapped_map<std::uint64_t>::create(directory / "m", {.max_slots = 100'000});
+  for (std::uint64_t i = 0; i < 70'000; ++i) m.insert(i);
+  auto waiting = m.allocate_handle();
+  struct size {
+    std::size_t columns, rows;
+  };
+  // What is in use has a note before its head, unless it is not wanted.
+  for (const bool in_use : {true, false}) {
+    if (!in_use) {
+      m.release_handle(std::move(waiting));
+      m.close();
+    }
+    for (const size& window : {size{80, 24}, size{100, 30}, size{40, 24}, size{200, 50}, size{61, 16}}) {
+      INFO(window.columns << " x " << window.rows << ", in use: " << in_use);
+      inspect_tool::on_terminal terminal({"map", (directory / "m").string(), "--color", "never"},
+                                         static_cast<unsigned short>(window.columns),
+                                         static_cast<unsigned short>(window.rows));
+      CHECK(WEXITSTATUS(terminal.status()) == 0);
+      CHECK(terminal.seen().find(" full") != std::string::npos);
+      std::size_t lines = 1;  // of the prompt
+      std::istringstream seen(terminal.seen());
+      for (std::string line; std::getline(seen, line);) {
+        const auto length = static_cast<std::size_t>(std::count_if(
+            line.begin(), line.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
+        lines += std::max<std::size_t>((length - 1 + window.columns - 1) / window.columns, 1);  // without its \r
+      }
+      CHECK(lines <= window.rows);
+      CHECK(lines + 3 >= window.rows);
+    }
+  }
 }
 
 TEST_CASE("an SVG is written where it is told to be, and never over an arena") {

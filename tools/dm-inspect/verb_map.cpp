@@ -10,6 +10,8 @@
 #include "survey_json.hpp"
 #include "verbs.hpp"
 
+#include <unistd.h>
+
 namespace tool {
 namespace {
 
@@ -22,8 +24,8 @@ constexpr std::size_t columns_elsewhere = 80;
 constexpr std::size_t rows_elsewhere = 24;
 constexpr std::size_t svg_cells_in_row = 100;
 constexpr std::size_t svg_rows = 60;
-// Lines that are not rows of the picture: what it is, the legend, and the next prompt.
-constexpr std::size_t lines_around = 5;
+// Of a legend with the marks that are usual.
+constexpr std::size_t legend_columns = 80;
 
 struct map_options : common_options {
   std::string svg;
@@ -61,11 +63,15 @@ std::string totals(const survey& found) {
   return text;
 }
 
+std::string head_of(const survey& found) {
+  return totals(found) +
+         (found.total.slots == 0 ? std::string() : "; a cell is " + counted(found.slots_per_region, "slot"));
+}
+
 void print_picture(const dm::inspect::arena_file& arena, const survey& found, const picture_grid& grid,
                    const map_options& options) {
   const picture_style style{colours(options.colour), is_utf8_locale()};
-  fmt::print("{}\n{}; a cell is {}\n\n", dm::escaped(arena.path().string()), totals(found),
-             counted(found.slots_per_region, "slot"));
+  fmt::print("{}\n{}\n\n", dm::escaped(arena.path().string()), head_of(found));
   fmt::print("{}", dm::inspect::picture_text(found, grid, style));
   if (!found.regions.empty()) fmt::print("\n{}", dm::inspect::picture_legend(found, style));
 }
@@ -80,26 +86,40 @@ void print_as_json(const dm::inspect::arena_file& arena, const survey& found) {
   out->end({{"unreadable", unreadable_json(found)}});
 }
 
-picture_grid grid_of(const map_options& options, std::uint64_t slots) {
+/// Rows of cells for which the terminal has room beside the rest, so that its head does not scroll away.
+std::size_t rows_on_terminal(const dm::inspect::arena_file& arena, bool quiet) {
+  const std::size_t columns = terminal_columns();
+  const auto lines = [&](std::size_t length) { return std::max<std::size_t>((length + columns - 1) / columns, 1); };
+  // The numbers are not known before the slots have been looked at, but how long they can be.
+  survey most;
+  most.total.slots = most.total.occupied = most.total.vacant = most.slots_per_region = arena.slot_count();
+  std::size_t around = lines(dm::escaped(arena.path().string()).size()) + lines(head_of(most).size()) +
+                       lines(legend_columns) + 2;  // and empty ones
+  ++around;                                        // the next prompt
+  if (!quiet && ::isatty(STDERR_FILENO) != 0 && arena.left() == dm::inspect::left_state::open)
+    around += lines(sizeof "dm-inspect: note: the file is in use, and what is shown may be halfway through a change");
+  return terminal_rows() - std::min(terminal_rows(), around);
+}
+
+picture_grid grid_of(const map_options& options, const dm::inspect::arena_file& arena) {
   if (!options.svg.empty()) return {options.width.value_or(svg_cells_in_row), options.height.value_or(svg_rows)};
   const std::size_t columns = options.width.value_or(terminal_columns());
-  const std::size_t rows = terminal_rows();
-  return dm::inspect::grid_for(
-      slots, columns == 0 ? columns_elsewhere : columns,
-      options.height.value_or(rows == 0 ? rows_elsewhere : rows - std::min(rows, lines_around)));
+  const std::size_t rows =
+      options.height.value_or(terminal_rows() == 0 ? rows_elsewhere : rows_on_terminal(arena, options.quiet));
+  return dm::inspect::grid_for(arena.slot_count(), columns == 0 ? columns_elsewhere : columns, rows);
 }
 
 int show(const map_options& options) {
   const auto arena = open_with_slots(options.file);
   warn_if_in_use(arena);
-  const picture_grid grid = grid_of(options, arena.slot_count());
+  const picture_grid grid = grid_of(options, arena);
   const survey found = survey_of(arena, "map", grid.cells(), options.quiet);
   if (!options.svg.empty()) {
     const std::string name = dm::escaped(arena.path().filename().string());
-    write_svg(arena, options.svg,
-              dm::inspect::picture_svg(found, grid.cells_in_row,
-                                       fmt::format("{} ({}): {}; a cell is {}", name, dm::escaped(arena.type_name()),
-                                                   totals(found), counted(found.slots_per_region, "slot"))));
+    write_svg(
+        arena, options.svg,
+        dm::inspect::picture_svg(found, grid.cells_in_row,
+                                 fmt::format("{} ({}): {}", name, dm::escaped(arena.type_name()), head_of(found))));
   } else if (options.format == output_format::json) {
     print_as_json(arena, found);
   } else {
