@@ -42,6 +42,14 @@ TEST_CASE("stats and map of files in use say what is there, and say that it is i
       CHECK(found["schema_version"] == 1);
       CHECK(found["slots"]["occupied"] == 50);
       CHECK(found["slots"]["impossible"] == 0);
+      const bool is_shared = file.starts_with("shm:");
+      CHECK((found["slots"]["kept_ready"] > 0) == is_shared);
+      CHECK(found["slots"]["reserved"] == found["slots"]["kept_ready"].get<int>() + is_shared);
+      // What threads keep ready is not what handles wait to fill; as the marks have it.
+      if (verb == "map" && is_shared)
+        CHECK(inspect_tool::run(directory, "map '" + file + "'")
+                  .out.find(" 1 reserved, " + found["slots"]["kept_ready"].dump() + " kept ready, ") !=
+              std::string::npos);
       const auto quiet = inspect_tool::run(directory, verb + " -q '" + file + "'");
       CHECK(quiet.code == 0);
       CHECK(quiet.errors.empty());

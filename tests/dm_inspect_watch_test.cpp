@@ -225,6 +225,12 @@ TEST_CASE("where there is no terminal, watch prints a line for each interval, or
   }
   over = true;
   user.join();
+  // In lines the columns are as on the screen: what threads keep ready is no handle's.
+  auto waiting = shared.allocate_handle();
+  const auto line =
+      inspect_tool::run(directory, "watch '" + (directory / "shared").string() + "' --interval 0.02 --count 1");
+  CHECK(line.out.find("UTC             0             1 ") != std::string::npos);
+  shared.release_handle(std::move(waiting));
   CHECK(mapped.verify().empty());
   CHECK(shared.empty());
 

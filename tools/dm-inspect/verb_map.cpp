@@ -54,12 +54,14 @@ void write_svg(const dm::inspect::arena_file& arena, const std::string& path, co
 }
 
 std::string totals(const survey& found) {
-  std::string text =
-      fmt::format("{}: {} occupied, {} reserved, {} vacant, {} retired", counted(found.total.slots, "slot"),
-                  with_commas(found.total.occupied), with_commas(found.total.reserved), with_commas(found.total.vacant),
-                  with_commas(found.total.retired));
-  if (found.total.impossible != 0) text += fmt::format(", {} impossible", with_commas(found.total.impossible));
-  if (found.total.unreadable != 0) text += fmt::format(", {} unreadable", with_commas(found.total.unreadable));
+  const auto& total = found.total;
+  // As the marks have it: what threads keep ready waits for no value.
+  std::string text = fmt::format("{}: {} occupied, {} reserved", counted(total.slots, "slot"),
+                                 with_commas(total.occupied), with_commas(total.reserved - total.cached));
+  if (total.cached != 0) text += fmt::format(", {} kept ready", with_commas(total.cached));
+  text += fmt::format(", {} vacant, {} retired", with_commas(total.vacant), with_commas(total.retired));
+  if (total.impossible != 0) text += fmt::format(", {} impossible", with_commas(total.impossible));
+  if (total.unreadable != 0) text += fmt::format(", {} unreadable", with_commas(total.unreadable));
   return text;
 }
 
@@ -93,6 +95,8 @@ std::size_t rows_on_terminal(const dm::inspect::arena_file& arena, bool quiet) {
   // The numbers are not known before the slots have been looked at, but how long they can be.
   survey most;
   most.total.slots = most.total.occupied = most.total.vacant = most.slots_per_region = arena.slot_count();
+  if (arena.layout().kind == static_cast<std::uint32_t>(dm::arena_kind::shared))
+    most.total.reserved = most.total.cached = arena.slot_count();
   std::size_t around = lines(dm::escaped(arena.path().string()).size()) + lines(head_of(most).size()) +
                        lines(legend_columns) + 2;  // and empty ones
   ++around;                                        // the next prompt

@@ -90,6 +90,11 @@ std::string spark_line(const std::deque<watched_rates>& history, std::size_t col
   return text;
 }
 
+/// Reserved for handles, which wait for a value; and not kept ready by threads for the next of them.
+std::uint64_t waiting(const dm::inspect::slot_counts& counts) {
+  return counts.reserved - std::min(counts.reserved, counts.cached);
+}
+
 std::string name_text(const char* name) { return fmt::format("{:<{}}", name, name_columns); }
 
 void add_slots(screen_text& screen, const watched_moment& moment, screen_size size, const picture_style& style) {
@@ -100,9 +105,8 @@ void add_slots(screen_text& screen, const watched_moment& moment, screen_size si
       .add(fmt::format("{} of at most {}", with_commas(counts.slots), with_commas(moment.slots_max)));
   screen.add(fmt::format("  {:.1f} % full ", 100 * share)).add(dm::inspect::bar_text(share, room, style.unicode), "32");
   screen.end_line();
-  std::string text =
-      name_text("") + fmt::format("{} occupied, {} reserved", with_commas(counts.occupied),
-                                  with_commas(counts.reserved - std::min(counts.reserved, counts.cached)));
+  std::string text = name_text("") + fmt::format("{} occupied, {} reserved", with_commas(counts.occupied),
+                                                 with_commas(waiting(counts)));
   if (moment.is_shared) text += fmt::format(", {} kept ready", with_commas(counts.cached));
   text += fmt::format(", {} vacant", with_commas(counts.vacant));
   if (counts.retired != 0) text += fmt::format(", {} retired", with_commas(counts.retired));
@@ -224,7 +228,7 @@ std::string watch_line_head() {
 std::string watch_line(const watched_moment& moment) {
   const watched_rates rates = rates_of(moment);
   return fmt::format("{:<23} {:>13} {:>13} {:>13} {:>12} {:>12} {:>12} {:>6} {:>6}\n", time_text(moment.unix_ns),
-                     with_commas(moment.counts.occupied), with_commas(moment.counts.reserved),
+                     with_commas(moment.counts.occupied), with_commas(waiting(moment.counts)),
                      with_commas(moment.counts.vacant), rate_text(rates.inserts), rate_text(rates.removes),
                      rates.updates ? rate_text(*rates.updates) : "-", moment.owners.count(owner_state::alive),
                      moment.owners.count(owner_state::dead));
