@@ -90,7 +90,7 @@ void print_as_json(const dm::inspect::arena_file& arena, const survey& found) {
 
 /// Rows of cells for which the terminal has room beside the rest, so that its head does not scroll away.
 std::size_t rows_on_terminal(const dm::inspect::arena_file& arena, bool quiet) {
-  const std::size_t columns = terminal_columns();
+  const std::size_t columns = terminal_columns() == 0 ? columns_elsewhere : terminal_columns();
   const auto lines = [&](std::size_t length) { return std::max<std::size_t>((length + columns - 1) / columns, 1); };
   // The numbers are not known before the slots have been looked at, but how long they can be.
   survey most;
