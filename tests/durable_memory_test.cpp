@@ -1,5 +1,8 @@
 // The memory that a durable map takes: copies of the pages that were stored to, which come to lie together, and which the
 // kernel has back once the file has them too.
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <random>
@@ -9,6 +12,7 @@
 #include "accounts.hpp"
 #include "catch.hpp"
 #include "deferred_map/durable_map.hpp"
+#include "effort.hpp"
 #include "temporary_directory.hpp"
 
 namespace {
@@ -149,4 +153,22 @@ TEST_CASE("what opening replays lies together") {
   CHECK(where.size() == record_count);
   CHECK(sum > record_count / 4);
   CHECK(memory_of(where.front(), where.back()).gathered_bytes >= 5 * stretch_bytes);
+}
+
+TEST_CASE(
+    "where there is no address space to bring pages together in, they stay where they are, and nothing else fails") {
+  if (sanitized) return;  // whose own memory would not fit either
+  temporary_directory directory;
+  accounts::in_killed_child([&] {
+    filled_map filled(map::create(directory / "m", {.max_slots = 1'000'000}));
+    if (!filled.m.checkpoint()) ::_exit(2);
+    filled.update(0, record_count, 1);
+    std::uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlimit little{pages * 4096 + stretch_bytes, pages * 4096 + stretch_bytes};
+    if (::setrlimit(RLIMIT_AS, &little) != 0) ::_exit(2);
+    filled.update(0, record_count, 100);
+    if (!filled.is_as_expected() || filled.memory().gathered_bytes != 0) ::_exit(2);
+  });
+  CHECK(map::open(directory / "m", {.verify = true}).size() == record_count);
 }

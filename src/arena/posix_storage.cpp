@@ -94,8 +94,9 @@ class posix_storage final : public storage {
     try {
       // Behind the end of the file there is nothing to be copied.
       const std::uint64_t end = (stretch + 1) * stretch_bytes();
-      return end <= view_bytes_ && end <= arena_.size_bytes() &&
-             posix::move_to_huge_page(base_ + stretch * stretch_bytes());
+      if (!can_gather_ || end > view_bytes_ || end > arena_.size_bytes()) return false;
+      // Where there are too many mappings already, each try costs as much as one that succeeds: not again.
+      return can_gather_ = posix::move_to_huge_page(base_ + stretch * stretch_bytes());
     } catch (...) {
       return false;
     }
@@ -147,6 +148,7 @@ class posix_storage final : public storage {
   std::filesystem::path journal_path_;
   std::uint32_t opened_by_pid_ = posix::process_id();
   posix::file to_map_;  // without the arena's locks
+  bool can_gather_ = true;
   std::byte* base_ = nullptr;
   std::uint64_t view_bytes_ = 0;
 };
