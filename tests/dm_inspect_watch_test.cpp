@@ -150,6 +150,30 @@ TEST_CASE("bars and the line of what changed are drawn in ASCII where the locale
   CHECK(std::none_of(terminal.seen().begin(), terminal.seen().end(), [](char c) { return c < 0; }));
 }
 
+TEST_CASE("what watch shows fits into 80 columns, and what does not goes on in the next line") {
+  if (inspect_tool::path() == nullptr || !has_terminals()) return;
+  temporary_directory directory;
+  auto shared = dm::shared_map<std::uint64_t>::create(directory / "shared", {.max_slots = 10'000});
+  std::vector<dm::key> keys;
+  for (std::uint64_t i = 0; i < 100; ++i) keys.push_back(shared.insert(i));
+  {
+    on_terminal terminal(watch(directory / "shared", "0.05"), 80, 24);
+    REQUIRE(terminal.see(" updating"));  // the end of an owner's line
+    for (int i = 0; i < 1000; ++i) shared.update(keys[50], [](std::uint64_t& n) { ++n; });
+    // Slots that changed since the look before, however often.
+    REQUIRE(terminal.see(" changed  "));
+    terminal.type("q");
+    CHECK(WEXITSTATUS(terminal.status()) == 0);
+    CHECK(terminal.seen().find("          1 changed  ") != std::string::npos);
+    CHECK(terminal.seen().find("100, 100.0 % occupied; at most 10,000") ==
+          std::string::npos);  // kept ready are slots too
+    CHECK(terminal.seen().find(" % occupied; at most 10,000 ") != std::string::npos);
+  }
+  dm::mapped_map<std::uint64_t>::create(directory / "closed", {.max_slots = 10, .sync_on_close = false}).close();
+  on_terminal terminal(watch(directory / "closed"), 40, 24);
+  REQUIRE(terminal.see("stops"));  // ... not synced, so good until the machine stops
+}
+
 TEST_CASE("on a terminal that cannot place a cursor, watch prints lines as elsewhere") {
   if (inspect_tool::path() == nullptr || !has_terminals()) return;
   temporary_directory directory;

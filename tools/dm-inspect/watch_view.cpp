@@ -51,6 +51,7 @@ class screen_text {
     line_.clear();
     column_ = 0;
   }
+  std::size_t columns_left() const { return size_.columns - std::min(size_.columns, column_); }
   std::size_t rows_left() const { return size_.rows - std::min(size_.rows, rows_); }
   std::string take() { return std::move(text_); }
 
@@ -97,13 +98,14 @@ std::uint64_t waiting(const dm::inspect::slot_counts& counts) {
 
 std::string name_text(const char* name) { return fmt::format("{:<{}}", name, name_columns); }
 
-void add_slots(screen_text& screen, const watched_moment& moment, screen_size size, const picture_style& style) {
+void add_slots(screen_text& screen, const watched_moment& moment, const picture_style& style) {
   const auto& counts = moment.counts;
   const double share = counts.slots == 0 ? 0 : static_cast<double>(counts.occupied) / static_cast<double>(counts.slots);
-  const std::size_t room = size.columns > 55 ? std::min<std::size_t>(size.columns - 55, 40) : 0;
+  // The share is that of the slots there are, and not of those there may be.
   screen.add(name_text("Slots"), "1")
-      .add(fmt::format("{} of at most {}", with_commas(counts.slots), with_commas(moment.slots_max)));
-  screen.add(fmt::format("  {:.1f} % full ", 100 * share)).add(dm::inspect::bar_text(share, room, style.unicode), "32");
+      .add(fmt::format("{}, {:.1f} % occupied; at most {}  ", with_commas(counts.slots), 100 * share,
+                       with_commas(moment.slots_max)));
+  screen.add(dm::inspect::bar_text(share, std::min<std::size_t>(screen.columns_left(), 40), style.unicode), "32");
   screen.end_line();
   std::string text = name_text("") + fmt::format("{} occupied, {} reserved", with_commas(counts.occupied),
                                                  with_commas(waiting(counts)));
@@ -133,6 +135,19 @@ void add_rates(screen_text& screen, const watched_moment& moment, const std::deq
   }
 }
 
+/// Words that go on below each other, in so many more lines at most.
+void add_wrapped(screen_text& screen, std::string_view text, std::size_t rows_more) {
+  while (rows_more != 0 && text.size() > screen.columns_left()) {
+    const std::size_t space = text.rfind(' ', screen.columns_left());
+    if (space == std::string_view::npos || space == 0) break;
+    screen.add(text.substr(0, space)).end_line();
+    screen.add(name_text(""));
+    text.remove_prefix(space + 1);
+    --rows_more;
+  }
+  screen.add(text);
+}
+
 void add_owners(screen_text& screen, const watched_moment& moment, std::size_t rows) {
   const auto& all = moment.owners;
   screen.add(name_text("Owners"), "1");
@@ -140,7 +155,7 @@ void add_owners(screen_text& screen, const watched_moment& moment, std::size_t r
     screen.add(fmt::format("{} alive", all.count(owner_state::alive)))
         .add(fmt::format(", {} dead", all.count(owner_state::dead)), all.count(owner_state::dead) != 0 ? "31" : "");
   else
-    screen.add(moment.left_text);
+    add_wrapped(screen, moment.left_text, rows);
   screen.end_line();
   if (!moment.is_shared) return;
   // Those who hold most first: of 128 the others are of little interest.
@@ -151,10 +166,11 @@ void add_owners(screen_text& screen, const watched_moment& moment, std::size_t r
   std::size_t shown = 0;
   for (const owner& each : sorted) {
     if (++shown > rows) break;
-    screen.add(fmt::format("{:>9}  ", each.pid)).add(fmt::format("{:<16}", dm::escaped(each.program)));
+    // All of it fits into 80 columns, unless numbers are great.
+    screen.add(fmt::format("{:>7}  ", each.pid)).add(fmt::format("{:<16}", dm::escaped(each.program)));
     screen.add(fmt::format("{:<8}", dm::inspect::to_string(each.state)),
                each.state == owner_state::alive ? "32" : "31");
-    screen.add(fmt::format("{:>9} reserved {:>9} kept ready {:>3} updating", with_commas(each.reserved),
+    screen.add(fmt::format("{:>7} reserved {:>6} kept ready {:>2} updating", with_commas(each.reserved),
                            with_commas(each.cached), each.updating));
     screen.end_line();
   }
@@ -168,17 +184,17 @@ void add_heat(screen_text& screen, const watched_moment& moment, const picture_s
   }
   std::uint64_t most = 0;
   for (const region_activity& region : moment.happened->regions) most = std::max(most, region.changed);
-  screen.add("[");
+  std::string levels;
   for (const region_activity& region : moment.happened->regions)
-    screen.add(level_text(level_of(static_cast<double>(region.changed), static_cast<double>(most)), style.unicode),
-               "35");
-  screen.add("]").end_line();
+    levels += level_text(level_of(static_cast<double>(region.changed), static_cast<double>(most)), style.unicode);
+  screen.add("[").add(levels, "35").add("]").end_line();
   for (const region_activity& region : hottest(*moment.happened, std::min(hottest_shown, screen.rows_left()))) {
     const double share = static_cast<double>(region.changed) / static_cast<double>(std::max<std::uint64_t>(most, 1));
-    screen.add(fmt::format("{:>11}slots {:>13} to {:>13}  {:>12}/s  ", "", with_commas(region.first),
-                           with_commas(region.first + region.slots - 1),
-                           rate_text(static_cast<double>(region.changed) / moment.seconds)));
-    screen.add(dm::inspect::bar_text(share, 20, style.unicode), "35").end_line();
+    // Slots, and not changes: one that changed a thousand times since the last look is one. So it is no rate.
+    screen.add(fmt::format("{:>10} {:>13} to {:>13}  {:>11} changed  ", "slots", with_commas(region.first),
+                           with_commas(region.first + region.slots - 1), with_commas(region.changed)));
+    const std::size_t room = std::min<std::size_t>(screen.columns_left(), 20);
+    screen.add(dm::inspect::bar_text(share, room, style.unicode), "35").end_line();
   }
 }
 
@@ -208,7 +224,7 @@ std::string watch_screen(const watched_moment& moment, const std::deque<watched_
   if (moment.happened && moment.happened->is_estimated) screen.add(", estimated from a part of its slots", "33");
   screen.add_right(fmt::format("every {:g} s, q quits", interval_seconds)).end_line();
   screen.end_line();
-  add_slots(screen, moment, size, style);
+  add_slots(screen, moment, style);
   screen.end_line();
   add_rates(screen, moment, history, size, style);
   screen.end_line();
