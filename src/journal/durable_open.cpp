@@ -306,7 +306,6 @@ void durable_arena::apply(const journal_commit& commit, std::uint64_t generation
   control_->durable_chain = commit.head.checksum;
   control_->durable_generation = generation;
   note_stored(pages, header_.control_offset, sizeof(control_block));
-  if (writable_) private_pages_.gather();
 }
 
 /// From here on it is written to.

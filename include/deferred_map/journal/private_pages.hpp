@@ -25,7 +25,7 @@ class private_pages {
   /// The bytes [offset, offset + size) of the view were stored to. Cost: a bit for each page.
   void add(std::uint64_t offset, std::uint64_t size_bytes);
   /// Gathers stretches that have become worth it, at most so many. Cost: a fraction of a millisecond for each.
-  void gather(std::uint64_t most = ~std::uint64_t{0}) noexcept;
+  void gather(std::uint64_t most) noexcept;
   /// The file has these pages now, in ascending order, as they were when they were noted; those `changed` since have
   /// become different again. Requires: nothing is uncommitted.
   void give_back(const std::vector<std::uint64_t>& pages, const page_set& changed) noexcept;
