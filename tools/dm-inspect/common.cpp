@@ -100,12 +100,18 @@ dm::inspect::arena_file open_with_slots(const std::filesystem::path& file) {
     throw dm::error(dm::errc::damaged, file.string(),
                     "the header is damaged so that the slots cannot be found. Run 'dm-inspect check' to see what is "
                     "wrong, and restore a copy");
-  // What is shown is then not what opening it would give.
-  if (arena.journal() && !arena.journal()->reason.empty())
+  // What is shown is then not what opening it would give. Who looks again and again is told once, and not in the midst of a
+  // screen.
+  static std::string told;
+  if (arena.journal() && !arena.journal()->reason.empty()) {
+    const std::string now = file.string() + ": " + arena.journal()->reason;
+    if (told == now) return arena;
+    told = now;
     complain(dm::escaped(arena.journal()->reason) +
              (arena.journal()->is_applied
                   ? fmt::format(". Shown is commit {}", arena.journal()->shown_commit)
                   : std::string(". Shown is the arena alone, whose parts may be of different commits")));
+  }
   return arena;
 }
 
