@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "deferred_map/durable_map.hpp"
 #include "deferred_map/inspect.hpp"
 #include "deferred_map/shared_map.hpp"
 #include "parts_value.hpp"
@@ -168,6 +169,41 @@ TEST_CASE("a shared map's export makes a shared map, or a mapped one where asked
   map mapped = map::open(directory / "mapped", {.verify = true});
   CHECK(mapped[k].big == 2);
   CHECK_FALSE(mapped.contains(gone));
+}
+
+TEST_CASE("a durable map is exported at its last commit, and imported as one that goes on") {
+  if (!has_tool()) return;
+  using durable = dm::durable_map<parts::value>;
+  temporary_directory directory;
+  const auto path = directory / "old.arena", copy = directory / "new.arena";
+  const std::string journal = copy.string() + "-journal";
+  dm::key k, gone;
+  {
+    durable m = durable::create(path, {.max_slots = 1000});
+    gone = m.insert(parts::plain(1));
+    k = m.insert(parts::plain(2));
+    m.commit();
+    m.erase(gone);
+    m.commit();
+    m.insert(parts::plain(3));  // of no commit
+    REQUIRE(run_dm_inspect(directory, "export" + quoted(path) + ">" + quoted(directory / "text")).code == 0);
+  }
+  const std::string import = "import" + quoted(directory / "text") + "--into" + quoted(copy);
+  write_file(journal, "of an arena that was moved");
+  const auto refused = run_dm_inspect(directory, import);
+  CHECK(refused.code == 8);
+  CHECK(refused.errors.find("new.arena-journal: there is a journal") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(copy));
+  std::filesystem::remove(journal);
+  REQUIRE(run_dm_inspect(directory, import).code == 0);
+  CHECK(run_dm_inspect(directory, "check" + quoted(copy)).code == 0);
+  durable m = durable::open(copy, {.verify = true});
+  CHECK(m.recovery().outcome == dm::recovery_outcome::clean);
+  CHECK(m.size() == 1);
+  CHECK(std::as_const(m)[k].big == 2);
+  CHECK_FALSE(m.contains(gone));
+  CHECK(m.insert(parts::plain(4)) != gone);
+  CHECK(m.commit() == 1);
 }
 
 TEST_CASE("bad input is refused with its line and a reason, and leaves no file") {

@@ -11,6 +11,7 @@
 #include "deferred_map/container/version.hpp"
 #include "deferred_map/format/control_block.hpp"
 #include "deferred_map/format/shared_layout.hpp"
+#include "deferred_map/inspect/journal_state.hpp"
 #include "settle_slots.hpp"
 
 namespace dm::inspect {
@@ -19,8 +20,8 @@ namespace {
 constexpr std::uint64_t window_bytes = 1 << 20;
 
 stored_type type_of(const std::filesystem::path& path, const arena_plan& plan) {
-  require(plan.kind == arena_kind::mapped || plan.kind == arena_kind::shared, path,
-          std::string("a new arena is of kind mapped_map or shared_map, not ") + to_string(plan.kind));
+  require(plan.kind == arena_kind::mapped || plan.kind == arena_kind::shared || plan.kind == arena_kind::durable, path,
+          std::string("a new arena is of kind mapped_map, shared_map or durable_map, not ") + to_string(plan.kind));
   // Before anything is computed from them; whether they fit the type is asked when the head is made.
   require(plan.value_size_bytes != 0 && plan.value_size_bytes <= 1u << 30, path,
           "values of " + std::to_string(plan.value_size_bytes) + " bytes are impossible");
@@ -71,9 +72,14 @@ arena_builder::arena_builder(const std::filesystem::path& path, const arena_plan
   state& s = *state_;
   const arena_head head = head_of_new_arena(path, plan.kind, type_of(path, plan),
                                             {.max_slots = plan.slots_max, .permissions = plan.permissions});
-  std::error_code ignored;  // whatever else is wrong with the path, making the file will say
-  if (std::filesystem::exists(std::filesystem::symlink_status(path, ignored)))
-    throw error(errc::exists, path, "the file exists already. Remove it, or choose another name");
+  const auto is_there = [](const std::filesystem::path& name) {
+    std::error_code ignored;  // whatever else is wrong with the path, making the file will say
+    return std::filesystem::exists(std::filesystem::symlink_status(name, ignored));
+  };
+  if (is_there(path)) throw error(errc::exists, path, "the file exists already. Remove it, or choose another name");
+  if (const auto journal = journal_path_of(path); plan.kind == arena_kind::durable && is_there(journal))
+    throw error(errc::exists, journal,
+                "there is a journal where the new arena's will be. Bring it to its arena, or choose another name");
   s.path = path;
   s.header = head.header;
   s.file = posix::file::create_unnamed(path, plan.permissions);

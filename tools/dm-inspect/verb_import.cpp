@@ -32,6 +32,7 @@ struct import_options : output_options {
 std::optional<dm::arena_kind> kind_named(const std::string& name) {
   if (name == "mapped" || name == "mapped_map") return dm::arena_kind::mapped;
   if (name == "shared" || name == "shared_map") return dm::arena_kind::shared;
+  if (name == "durable" || name == "durable_map") return dm::arena_kind::durable;
   return std::nullopt;
 }
 
@@ -289,9 +290,9 @@ verb make_import(CLI::App& program) {
   command
       ->add_option("--schema", options->schema, "Of the type that this file has: the output of 'schema --format json'")
       ->type_name("JSON");
-  command->add_option("--kind", options->kind, "mapped or shared, whatever it was")
-      ->check(CLI::IsMember({"mapped", "shared"}).description(""))
-      ->type_name("KIND");
+  command->add_option("--kind", options->kind, "Of this kind, whatever it was")
+      ->check(CLI::IsMember({"mapped", "shared", "durable"}).description(""))
+      ->type_name("mapped|shared|durable");
   command->add_option("--max-slots", options->max_slots, "The most slots there can ever be")
       ->check(whole_number())
       ->type_name("N");

@@ -21,7 +21,7 @@ namespace dm::inspect {
 
 /// What the new arena is to be.
 struct arena_plan {
-  arena_kind kind = arena_kind::mapped;  ///< mapped or shared
+  arena_kind kind = arena_kind::mapped;  ///< a durable one is made closed, at commit 0, and needs no journal
   schema description;
   std::uint32_t value_size_bytes = 0;
   std::uint32_t value_align_bytes = 0;

@@ -45,7 +45,7 @@ _dm_inspect_value() {
       [[ $4 == *,* ]] && before=${4%,*},
       _dm_inspect_offer "$4" < <(printf "$before%s\n" occupied reserved vacant retired updating)
       ;;
-    --kind:*) _dm_inspect_offer "$4" < <(printf '%s\n' mapped shared) ;;
+    --kind:*) _dm_inspect_offer "$4" < <(printf '%s\n' mapped shared durable) ;;
     *:*\|*) _dm_inspect_offer "$4" < <(printf '%s\n' "${argument//|/$'\n'}") ;;
     --svg:* | --output:* | --into:* | --like:* | --schema:* | --compare:*) _dm_inspect_files "$4" ;;
   esac
