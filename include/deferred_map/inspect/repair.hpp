@@ -7,7 +7,8 @@
 // Invariants:
 //  1. The file that is repaired is not written to: the mended one is another, and in place it takes the name of the first
 //     when it is whole and on the disk. A repair that is killed, or fails, leaves what there was.
-//  2. No key that was dead comes alive; where generations are lost, slots are retired or begin far behind all that is known.
+//  2. No key that was dead at the moment that a slot's bytes are of comes alive (in a file of several moments that may not be
+//     the last); where generations are lost, slots are retired or begin far behind all that is known.
 //  3. Repairing again finds nothing to do.
 #pragma once
 

@@ -2,7 +2,7 @@
 //
 // The kernel makes such a copy at the first store to a page, wherever in memory a page is free. Where most pages of a
 // stretch are copies, the stretch is *gathered*: copied whole into memory that lies together, as one huge page where the
-// machine has such. Reading at random is then as fast as in memory that was never mapped; and the rest of the stretch is
+// machine has such. Reading at random is then as fast as in a mapped_map (docs/BENCHMARKS.md); and the rest of the stretch is
 // stored to without a fault. Once the file has all of a stretch again, its memory is given back.
 //
 // Invariants:
