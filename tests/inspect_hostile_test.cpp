@@ -17,16 +17,12 @@
 #include "deferred_map/inspect.hpp"
 #include "effort.hpp"
 #include "files.hpp"
+#include "fuzz_rounds.hpp"
 #include "run_tool.hpp"
 
 namespace inspect = dm::inspect;
 
 namespace {
-
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* const text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 /// A file's bytes in memory, counting what is asked for.
 class counted_source final : public inspect::byte_source {

@@ -20,6 +20,7 @@
 #include "deferred_map/inspect.hpp"
 #include "effort.hpp"
 #include "files.hpp"
+#include "fuzz_rounds.hpp"
 #include "temporary_directory.hpp"
 
 using namespace accounts;
@@ -220,11 +221,6 @@ contents seen_in(const inspect::arena_file& arena) {
 struct tally {
   std::size_t opened = 0, refused = 0, salvaged = 0, older = 0, repaired = 0, left = 0;
 };
-
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 enum class damage { journal_by_accident, arena_by_accident, malice };
 
